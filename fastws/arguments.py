@@ -1,0 +1,179 @@
+"""The signature of a handler, read once: which arguments it is given, by position or by name.
+
+A handler names what it wants, and whether somebody can give it is decided at registration. Nothing here runs when a
+message arrives: the core and `http` only walk the tuples that are made here.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import types
+import typing
+from dataclasses import dataclass
+
+from .errors import ConfigurationError
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["REQUIRED", "Argument", "Handler", "annotated_type", "is_async", "read_names"]
+
+REQUIRED: typing.Final = inspect.Parameter.empty
+"""Stands where an argument has no default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A method of a service that handles one event.
+
+    Attributes:
+        event: the event, such as ``"on_open"``, or ``"GET /chat/motd"``.
+        label: how messages name it, such as ``"Chat.said"``.
+        function: the bound method.
+        is_async: whether a call gives a coroutine.
+        positional: the names of the arguments to give by position, in order.
+        keywords: the names of the arguments to give by name.
+    """
+
+    event: str
+    label: str
+    function: Callable[..., typing.Any]
+    is_async: bool
+    positional: tuple[str, ...]
+    keywords: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An argument of an HTTP resource and where it comes from.
+
+    Attributes:
+        name: its name.
+        source: ``"path"``, ``"query"``, ``"request"``, ``"headers"``, ``"body"`` or ``"json"``.
+        convert: makes the value out of the text of a path segment or query parameter; raises ValueError.
+        default: what a query parameter that is absent is, or `REQUIRED`.
+    """
+
+    name: str
+    source: str
+    convert: Callable[[str], object]
+    default: object = REQUIRED
+
+
+def is_async(function: Callable[..., typing.Any], label: str) -> bool:
+    """Tell whether calling `function` gives a coroutine, also through `functools.partial` and `functools.wraps`.
+
+    Raises:
+        ConfigurationError: it is a generator, which no event can step.
+    """
+    layers = list(_layers(function))
+    if any(inspect.isgeneratorfunction(layer) or inspect.isasyncgenfunction(layer) for layer in layers):
+        raise ConfigurationError(f"{label} is a generator; a handler is def or async def without yield")
+    return any(inspect.iscoroutinefunction(layer) for layer in layers)
+
+
+def _layers(function: object) -> Iterator[object]:
+    while function is not None:
+        yield function
+        function = getattr(function, "func" if isinstance(function, functools.partial) else "__wrapped__", None)
+
+
+def read_names(
+    function: Callable[..., typing.Any], label: str, accepts: Callable[[inspect.Parameter], bool]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names to give to `function` by position and the names to give by keyword.
+
+    Args:
+        function: the bound method.
+        label: how messages name it.
+        accepts: tells of each parameter whether it is given (else its default stands); raises if nobody can give it.
+
+    Raises:
+        ConfigurationError: the signature cannot be read, or is open (``*args``, ``**kwargs``).
+    """
+    positional: list[str] = []
+    keywords: list[str] = []
+    skipped = False
+    for parameter in _parameters(function, label):
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ConfigurationError(f"{label} takes *{parameter.name}; name each argument that it wants instead")
+        if not accepts(parameter) or (skipped and parameter.kind is parameter.POSITIONAL_ONLY):
+            skipped = True
+        elif skipped or parameter.kind is parameter.KEYWORD_ONLY:
+            # Behind a parameter that keeps its default nothing can be given by position.
+            keywords.append(parameter.name)
+        else:
+            positional.append(parameter.name)
+    return tuple(positional), tuple(keywords)
+
+
+def _parameters(function: Callable[..., typing.Any], label: str) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{label}: its signature cannot be read ({error}); make it a method") from error
+
+
+# --- Annotations: only the plain types mean something here.
+
+
+def _to_int(text: str) -> int:
+    # int() also takes "1_000" and the digits of every script, which no client means.
+    if not text.isascii() or "_" in text:
+        raise ValueError(text)
+    return int(text)
+
+
+def _to_float(text: str) -> float:
+    value = float(text)
+    if not text.isascii() or "_" in text or not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def _to_bool(text: str) -> bool:
+    try:
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        raise ValueError(text) from None
+
+
+CONVERTERS: typing.Final[dict[str, Callable[[str], object]]] = {
+    "str": str,
+    "int": _to_int,
+    "float": _to_float,
+    "bool": _to_bool,
+}
+
+
+def annotated_type(parameter: inspect.Parameter) -> str | None:
+    """Return the name of the one type that a parameter is annotated with, None and ``Optional`` aside.
+
+    Annotations may be strings (``from __future__ import annotations``) that name types which exist for the type checker
+    only, so they are read as text and never evaluated.
+
+    Returns:
+        A name such as ``"int"``, a text such as ``"int | str"`` for what is no single type, or None without annotation.
+    """
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        return None
+    if isinstance(annotation, str):
+        text = annotation.strip().removeprefix("typing.")
+        if text.startswith("Optional["):
+            text = text.removeprefix("Optional[").removesuffix("]")
+        names = [name.strip() for name in text.split("|")]
+    elif typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        names = [_type_name(part) for part in typing.get_args(annotation)]
+    else:
+        names = [_type_name(annotation)]
+    return " | ".join(name for name in names if name not in ("None", "NoneType"))
+
+
+def _type_name(annotation: object) -> str:
+    return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
