@@ -1,0 +1,189 @@
+"""The opening handshake of RFC 6455, the server's side: a request in, the response out, no I/O.
+
+`respond` checks a request in the order of section 4.2.1 and makes the response of section 4.2.2, or raises a
+`HandshakeError` that says which HTTP status refuses it. It runs once per connection, and storms of connections are what a
+server feels after each restart: it goes through the header fields once and makes no object that it does not return.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from .errors import HandshakeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Accepted", "Request", "UpgradeOptions", "has_token", "respond"]
+
+
+class Request(Protocol):
+    """What the handshake reads of a request; `http.Request` is one."""
+
+    @property
+    def method(self) -> str:
+        """The method, in capitals."""
+
+    @property
+    def http_version(self) -> str:
+        """The version, such as ``"1.1"``."""
+
+    @property
+    def raw_headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """The header fields in order; names in lower case, values without surrounding blanks."""
+
+
+class UpgradeOptions(Protocol):
+    """What the handshake reads of a service's options; `service.UpgradeOptions` is one."""
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """The subprotocols that the service speaks."""
+
+    @property
+    def allowed_origins(self) -> frozenset[str] | None:
+        """The origins that may connect, in lower case; None is any."""
+
+
+class Accepted(NamedTuple):
+    """An accepted handshake.
+
+    Attributes:
+        response: all bytes of the 101 response.
+        subprotocol: the subprotocol in use, or None.
+    """
+
+    response: bytes
+    subprotocol: str | None
+
+
+# RFC 6455 section 1.3
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+_RESPONSE: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
+
+_LISTS: Final = frozenset({b"upgrade", b"connection", b"sec-websocket-protocol"})
+_FIELDS: Final = _LISTS | {
+    b"host",
+    b"origin",
+    b"sec-websocket-key",
+    b"sec-websocket-version",
+    b"content-length",
+    b"transfer-encoding",
+}
+
+
+def respond(request: Request, options: UpgradeOptions) -> Accepted:
+    """Accept an opening handshake (RFC 6455 section 4.2).
+
+    Args:
+        request: the head of the request.
+        options: what the service speaks and whom it admits.
+
+    Returns:
+        The response to send, after which the connection speaks WebSocket, and the subprotocol that was chosen: the
+        first one in the client's list that the service speaks.
+
+    Raises:
+        HandshakeError: 405 for another method than GET; 426 without ``Upgrade: websocket`` or for another version of the
+            protocol than 13; 403 for an origin that is not allowed, also for none where some are listed; 400 for
+            everything else that is missing, repeated or malformed.
+    """
+    if request.method != "GET":
+        raise HandshakeError(405, ((b"Allow", b"GET"),), b"a WebSocket is opened with GET\n")
+    if request.http_version != "1.1":
+        raise HandshakeError(400, (), b"a WebSocket is opened with HTTP/1.1\n")
+    fields = _collect(request.raw_headers)
+    _check_upgrade(fields)
+    if options.allowed_origins is not None:
+        _check_origin(fields.get(b"origin"), options.allowed_origins)
+    head = _RESPONSE + accept_key(fields.get(b"sec-websocket-key", b""))
+    if options.subprotocols:
+        subprotocol = _choose(fields.get(b"sec-websocket-protocol"), options.subprotocols)
+        if subprotocol is not None:
+            return Accepted(head + b"\r\nSec-WebSocket-Protocol: " + subprotocol.encode() + b"\r\n\r\n", subprotocol)
+    return Accepted(head + b"\r\n\r\n", None)
+
+
+def accept_key(key: bytes) -> bytes:
+    """Return the ``Sec-WebSocket-Accept`` for a ``Sec-WebSocket-Key``.
+
+    Raises:
+        HandshakeError: the key is not the base64 of 16 bytes.
+    """
+    # 24 characters make 16 bytes only if 22 of them are of the alphabet and the last two are padding.
+    try:
+        valid = len(key) == 24 and len(a2b_base64(key)) == 16
+    except Base64Error:
+        valid = False
+    if not valid:
+        raise HandshakeError(400, (), b"Sec-WebSocket-Key is missing or is not the base64 of 16 bytes\n")
+    # SHA-1 is what the protocol says; nothing here is a secret.
+    return b2a_base64(hashlib.sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
+
+
+def has_token(value: bytes, token: bytes) -> bool:
+    """Tell whether a comma-separated list holds a token, which is given in lower case (RFC 9110 section 5.6.1)."""
+    value = value.lower()
+    return value == token or (b"," in value and any(part.strip(b" \t") == token for part in value.split(b",")))
+
+
+def _collect(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Gather the fields that the handshake reads; lists may stand in several lines, all else once."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _FIELDS:
+            if name not in fields:
+                fields[name] = value
+            elif name in _LISTS:
+                fields[name] += b"," + value
+            else:
+                raise HandshakeError(400, (), b"a header field of the opening handshake is repeated\n")
+    return fields
+
+
+def _check_upgrade(fields: dict[bytes, bytes]) -> None:
+    if not has_token(fields.get(b"upgrade", b""), b"websocket"):
+        raise HandshakeError(
+            426, ((b"Upgrade", b"websocket"),), b"this is a WebSocket; connect with a WebSocket client\n"
+        )
+    if not has_token(fields.get(b"connection", b""), b"upgrade"):
+        raise HandshakeError(400, (), b"Connection does not hold Upgrade\n")
+    # llhttp lets a request without Host pass.
+    if not fields.get(b"host"):
+        raise HandshakeError(400, (), b"Host is missing\n")
+    # A body would be taken for the first frames.
+    if b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
+        raise HandshakeError(400, (), b"an opening handshake has no body\n")
+    version = fields.get(b"sec-websocket-version")
+    if version != b"13":
+        _refuse_version(version)
+
+
+def _refuse_version(version: bytes | None) -> None:
+    if version is None:
+        raise HandshakeError(400, (), b"Sec-WebSocket-Version is missing\n")
+    # Section 4.4: the versions that we speak, so that the client can try one of them.
+    headers = ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"))
+    raise HandshakeError(426, headers, b"Sec-WebSocket-Version is not 13\n")
+
+
+def _check_origin(origin: bytes | None, allowed: frozenset[str]) -> None:
+    # Section 10.2: browsers always tell the origin, so that where origins matter its absence is no excuse.
+    if origin is None or origin.decode("latin-1").lower() not in allowed:
+        raise HandshakeError(403, (), b"this origin may not connect\n")
+
+
+def _choose(offered: bytes | None, supported: tuple[str, ...]) -> str | None:
+    if offered is None:
+        return None
+    for offer in offered.decode("latin-1").split(","):
+        subprotocol = offer.strip(" \t")
+        if subprotocol in supported:
+            return subprotocol
+    return None
