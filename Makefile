@@ -46,8 +46,8 @@ types:          ## check types, and the stub against the built module
 
 coverage:       ## run the tests on a build that traces the compiled code
 	FASTWS_BUILD=coverage $(MAKE) build
-	$(PYTHON) -m coverage run -m pytest $(ARGS)
-	$(PYTHON) -m coverage report
+	PYTHONPATH=tools $(PYTHON) -m coverage run -m pytest $(ARGS)
+	PYTHONPATH=tools $(PYTHON) -m coverage report
 
 sanitize:       ## run the tests under ASan and UBSan
 	PYTHON="$(PYTHON)" tools/sanitize.sh $(ARGS)

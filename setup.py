@@ -10,7 +10,7 @@ of ``fastws/_speedups.pyx``. What is left for this file is the kind of build, ch
     unoptimised, with debug information and assertions; ``FASTWS_DEBUG`` is defined for the C compiler, so that the core
     counts its live objects.
 ``coverage``
-    line tracing in the compiled code, for ``coverage`` with the plugin ``Cython.Coverage``.
+    line tracing in the compiled code, for ``coverage`` with the plugin in ``tools/cython_coverage.py``.
 ``sanitize``
     AddressSanitizer and UndefinedBehaviorSanitizer; ``tools/sanitize.sh`` runs the tests on it.
 

@@ -48,7 +48,8 @@ while read -r version python; do
     log "CPython $version: build and repair"
     made=$scratch/$version
     "$python" -m venv "$made/venv"
-    "$made/venv/bin/python" -m pip wheel -qq --no-deps --wheel-dir "$made/raw" "$sdist"
+    # An interpreter that was built by hand may link with a run path into its own directory, which is no business of a wheel's.
+    LDSHARED="cc -shared" "$made/venv/bin/python" -m pip wheel -qq --no-deps --wheel-dir "$made/raw" "$sdist"
     PATH="$tools:$PATH" auditwheel repair --wheel-dir "$made/repaired" "$made"/raw/*.whl 2>&1 | tail -n 1
     wheel=$(echo "$made"/repaired/*manylinux*.whl)
     "$tools/python" tools/check_wheel.py "$wheel"
