@@ -1,0 +1,103 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+# cython: always_allow_keywords=True, binding=False, annotation_typing=False
+"""The compiled core of fastws: this file is its table of contents, each part an idea of its own in `core/`.
+
+One translation unit, so that calls between parts are plain C calls; parts are included bottom-up and each builds on
+those above it.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_WRITE, PyBuffer_FillInfo
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.ref cimport Py_CLEAR, Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+import asyncio
+import asyncio.tasks
+import collections
+import collections.abc
+import contextvars
+import logging
+import os
+
+from fastws.errors import (
+    ConfigurationError,
+    GroupRemovedError,
+    HandlerError,
+    NoCurrentConnectionError,
+    NotServingError,
+    WrongThreadError,
+)
+
+cdef extern from "Python.h":
+    enum:
+        PY_VECTORCALL_ARGUMENTS_OFFSET
+        PYGEN_RETURN
+        PYGEN_NEXT
+    unsigned long PyThread_get_thread_ident() nogil
+    object PyObject_Vectorcall(object function, PyObject **arguments, size_t count, PyObject *keywords)
+    int PyIter_Send(object iterator, PyObject *value, PyObject **result) except -1
+    PyObject *PyTuple_GET_ITEM(tuple items, Py_ssize_t index)
+    bytearray PyByteArray_FromStringAndSize(char *data, Py_ssize_t length)
+    # New references whose bytes are filled in afterwards
+    PyObject *PyBytes_FromStringAndSize(const char *data, Py_ssize_t length) except NULL
+    PyObject *PyUnicode_New(Py_ssize_t length, unsigned int highest) except NULL
+    PyObject *PyUnicode_DecodeUTF8(const char *data, Py_ssize_t length, const char *errors) except NULL
+    char *PyBytes_DATA "PyBytes_AS_STRING"(PyObject *data)
+    void *PyUnicode_DATA(PyObject *text)
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    object PyContext_Copy(object context)
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
+    int PyContextVar_Get(object variable, PyObject *default, PyObject **value) except -1
+    object PyContextVar_Set(object variable, object value)
+
+cdef extern from "<sys/socket.h>" nogil:
+    """
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0  /* Python ignores SIGPIPE where this does not exist */
+    #endif
+    """
+    enum:
+        MSG_DONTWAIT
+        MSG_NOSIGNAL
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    ssize_t send(int fd, const void *data, size_t length, int flags)
+    ssize_t sendmsg(int fd, const msghdr *message, int flags)
+
+cdef extern from "mask.h" nogil:
+    uint32_t fastws_mask_load(const uint8_t *key)
+    uint32_t fastws_mask_rotate(uint32_t key, size_t done)
+    uint64_t fastws_mask(uint8_t *target, const uint8_t *source, size_t length, uint32_t key)
+    bint fastws_is_ascii(uint64_t seen)
+
+cdef extern from "utf8.h" nogil:
+    ctypedef struct fastws_utf8_t:
+        pass
+    bint fastws_utf8_feed(fastws_utf8_t *state, const uint8_t *data, size_t length)
+    bint fastws_utf8_complete(const fastws_utf8_t *state)
+
+cdef class Connection
+cdef class HandlerTask
+cdef class Members
+
+include "core/frame.pxi"         # a frame header, and the shared chunk of frames on their way out
+include "core/reader.pxi"        # bytes in, messages and control frames out
+include "core/writer.pxi"        # the outlet of a connection: pending, sent, queued
+include "core/hub.pxi"           # what the connections of one loop share: buffer, turn, timer, registries
+include "core/fanout.pxi"        # one frame to many connections
+include "core/handler.pxi"       # calling a service, stepping coroutines without a Task
+include "core/connection.pxi"    # one live connection
+include "core/push.pxi"          # one frame to one connection
+include "core/registry.pxi"      # names, groups, and the functions of the service API

@@ -1,0 +1,271 @@
+# One frame: its header as fields and as bytes (RFC 6455 5.2), and the shared, counted block of bytes that carries
+# frames on their way out.
+#
+# A chunk holds whole frames as they go on the wire. It is made once and may be pending at any number of connections:
+# each holds a reference, nobody copies. While exactly one holder is left it may still grow in place. A chunk may end in
+# a payload that it borrows from a Python object instead of copying it; such a chunk is sealed.
+#
+# Chunks are counted without atomics: they belong to one loop and are touched by its thread only, with or without the
+# GIL. Only releasing a chunk with an owner needs the GIL.
+
+cdef enum:
+    OP_CONTINUATION = 0x0
+    OP_TEXT = 0x1
+    OP_BINARY = 0x2
+    OP_CLOSE = 0x8
+    OP_PING = 0x9
+    OP_PONG = 0xA
+
+    FIN_BIT = 0x80
+    RSV_BITS = 0x70
+    MASK_BIT = 0x80
+    MAX_CONTROL_LEN = 125      # bytes, RFC 6455 5.5
+    MAX_HEADER_LEN = 14        # bytes: 2, 8 of extended length, 4 of masking key
+
+    BORROW_LEN = 32768         # bytes; a longer payload is sent from where it lies, a shorter one is copied
+    JOIN_LEN = 65536           # bytes; frames of one turn are joined up to this
+
+    NEED_MORE = 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The header
+
+ctypedef struct header_t:
+    uint8_t opcode
+    bint fin
+    bint masked
+    uint32_t key               # masking key in wire order
+    uint64_t length            # payload bytes
+
+
+cdef inline int parse_header(const uint8_t *data, size_t available, header_t *header) noexcept nogil:
+    """Read one frame header.
+
+    Returns its length, NEED_MORE, or minus the close code. The first two bytes are judged as soon as they are there.
+    """
+    cdef size_t needed, i, extended
+    cdef uint8_t short_len
+    if available < 2:
+        return NEED_MORE
+    if data[0] & RSV_BITS:
+        return -1002
+    header.opcode = data[0] & 0x0F
+    header.fin = data[0] & FIN_BIT != 0
+    header.masked = data[1] & MASK_BIT != 0
+    short_len = data[1] & 0x7F
+    if header.opcode & 0x8:
+        # "All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented." (5.5)
+        if header.opcode > OP_PONG or not header.fin or short_len > MAX_CONTROL_LEN:
+            return -1002
+    elif header.opcode > OP_BINARY:
+        return -1002
+    extended = 0 if short_len < 126 else 2 if short_len == 126 else 8
+    needed = 2 + extended + (4 if header.masked else 0)
+    if available < needed:
+        return NEED_MORE
+    header.length = short_len
+    if extended:
+        header.length = 0
+        for i in range(extended):
+            header.length = header.length << 8 | data[2 + i]
+        # "the minimal number of bytes MUST be used to encode the length", and "the most significant bit MUST be 0"
+        if header.length < 126 or (extended == 8 and (header.length <= 0xFFFF or header.length >> 63)):
+            return -1002
+    if header.masked:
+        header.key = fastws_mask_load(data + 2 + extended)
+    return <int>needed
+
+
+cdef inline size_t write_header(uint8_t *out, uint8_t opcode, uint64_t length, uint8_t mask_bit) noexcept nogil:
+    """Write the header of an unfragmented frame, without its masking key; returns its length."""
+    cdef size_t i
+    out[0] = FIN_BIT | opcode
+    if length < 126:
+        out[1] = mask_bit | <uint8_t>length
+        return 2
+    if length <= 0xFFFF:
+        out[1] = mask_bit | 126
+        out[2] = <uint8_t>(length >> 8)
+        out[3] = <uint8_t>length
+        return 4
+    out[1] = mask_bit | 127
+    for i in range(8):
+        out[2 + i] = <uint8_t>(length >> (56 - 8 * i))
+    return 10
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The shared block of bytes
+
+ctypedef struct chunk_t:
+    size_t refs
+    uint64_t serial            # never used twice, so that a remembered chunk cannot be mistaken for its successor
+    uint8_t *data              # length bytes of capacity; behind the struct or in a block of their own
+    size_t length
+    size_t capacity
+    const uint8_t *payload     # borrowed bytes that follow data on the wire, or NULL
+    size_t payload_len
+    PyObject *owner            # what keeps the payload alive; owned
+
+
+cdef uint64_t chunk_serial = 0
+cdef Py_ssize_t live_chunks = 0
+
+
+cdef inline size_t chunk_total(const chunk_t *chunk) noexcept nogil:
+    return chunk.length + chunk.payload_len
+
+
+cdef inline uint8_t *chunk_inline(chunk_t *chunk) noexcept nogil:
+    return <uint8_t *>(chunk + 1)
+
+
+cdef chunk_t *chunk_new(size_t capacity) noexcept nogil:
+    """A chunk with room for `capacity` bytes and one reference, or NULL."""
+    global chunk_serial, live_chunks
+    cdef chunk_t *chunk = <chunk_t *>malloc(sizeof(chunk_t) + capacity)
+    if chunk is NULL:
+        return NULL
+    chunk_serial += 1
+    live_chunks += 1
+    chunk.refs = 1
+    chunk.serial = chunk_serial
+    chunk.data = chunk_inline(chunk)
+    chunk.length = 0
+    chunk.capacity = capacity
+    chunk.payload = NULL
+    chunk.payload_len = 0
+    chunk.owner = NULL
+    return chunk
+
+
+cdef inline void chunk_free(chunk_t *chunk) noexcept nogil:
+    global live_chunks
+    live_chunks -= 1
+    if chunk.data != chunk_inline(chunk):
+        free(chunk.data)
+    free(chunk)
+
+
+cdef inline void chunk_release(chunk_t *chunk) noexcept:
+    """Give up one reference."""
+    chunk.refs -= 1
+    if chunk.refs == 0:
+        Py_XDECREF(chunk.owner)
+        chunk_free(chunk)
+
+
+cdef chunk_t *chunk_rest(chunk_t *chunk, size_t *offset) noexcept:
+    """What follows *offset, to be kept: the chunk itself, or a copy where most of a sole holder's room is idle."""
+    cdef chunk_t *rest
+    cdef size_t left = chunk.length - offset[0]
+    if chunk.refs > 1 or chunk.payload is not NULL or chunk.capacity < 2 * left + 1024:
+        return chunk
+    rest = chunk_new(left)
+    if rest is NULL:
+        return chunk
+    memcpy(rest.data, chunk.data + offset[0], left)
+    rest.length = left
+    chunk_release(chunk)
+    offset[0] = 0
+    return rest
+
+
+cdef bint chunk_reserve(chunk_t *chunk, size_t extra) noexcept nogil:
+    """Make room for `extra` more bytes; only the sole holder, or one who speaks for all, may grow a chunk."""
+    cdef size_t capacity = chunk.length + extra
+    cdef uint8_t *data
+    if capacity <= chunk.capacity:
+        return True
+    if capacity < 2 * chunk.capacity:
+        capacity = 2 * chunk.capacity
+    if chunk.data == chunk_inline(chunk):
+        data = <uint8_t *>malloc(capacity)
+        if data is not NULL:
+            memcpy(data, chunk.data, chunk.length)
+    else:
+        data = <uint8_t *>realloc(chunk.data, capacity)
+    if data is NULL:
+        return False
+    chunk.data = data
+    chunk.capacity = capacity
+    return True
+
+
+cdef inline bint chunk_joins(const chunk_t *chunk, size_t extra) noexcept nogil:
+    """Whether `extra` more bytes may be joined to the chunk's own."""
+    return chunk.payload is NULL and chunk.length + extra <= JOIN_LEN
+
+
+cdef chunk_t *chunk_concat(const chunk_t *first, const chunk_t *second) noexcept nogil:
+    """A new chunk with the bytes of two that have no borrowed payload, or NULL."""
+    cdef chunk_t *chunk = chunk_new(2 * (first.length + second.length))
+    if chunk is not NULL:
+        memcpy(chunk.data, first.data, first.length)
+        memcpy(chunk.data + first.length, second.data, second.length)
+        chunk.length = first.length + second.length
+    return chunk
+
+
+cdef inline uint8_t *put_frame(uint8_t *out, uint8_t opcode, const uint8_t *payload, size_t length, bint mask,
+                               uint32_t key) noexcept nogil:
+    """Write one unfragmented frame; returns the end of it."""
+    out += write_header(out, opcode, length, MASK_BIT if mask else 0)
+    if mask:
+        memcpy(out, &key, 4)
+        fastws_mask(out + 4, payload, length, key)
+        return out + 4 + length
+    memcpy(out, payload, length)
+    return out + length
+
+
+cdef chunk_t *chunk_of_frame(uint8_t opcode, const uint8_t *payload, size_t length, object owner) noexcept:
+    """One unmasked frame as a chunk: a long payload is borrowed from its owner, a short one copied. NULL: no memory."""
+    cdef bint borrow = length > BORROW_LEN
+    cdef chunk_t *chunk = chunk_new(MAX_HEADER_LEN if borrow else MAX_HEADER_LEN + length)
+    if chunk is NULL:
+        return NULL
+    if borrow:
+        chunk.length = write_header(chunk.data, opcode, length, 0)
+        chunk.payload = payload
+        chunk.payload_len = length
+        chunk.owner = <PyObject *>owner
+        Py_INCREF(owner)
+    else:
+        chunk.length = put_frame(chunk.data, opcode, payload, length, False, 0) - chunk.data
+    return chunk
+
+
+cdef inline int chunk_iov(const chunk_t *chunk, size_t offset, iovec *out) noexcept nogil:
+    """Fill one or two vectors with what lies behind `offset`; returns how many."""
+    cdef int count = 0
+    if offset < chunk.length:
+        out[0].iov_base = chunk.data + offset
+        out[0].iov_len = chunk.length - offset
+        count = 1
+        offset = chunk.length
+    if chunk.payload is not NULL:
+        out[count].iov_base = <void *>(chunk.payload + (offset - chunk.length))
+        out[count].iov_len = chunk.payload_len - (offset - chunk.length)
+        count += 1
+    return count
+
+
+cdef ssize_t chunk_send(int fd, const chunk_t *chunk) noexcept nogil:
+    """Send as much of the chunk as the kernel takes now; bytes sent, or minus errno."""
+    cdef msghdr message
+    cdef iovec vectors[2]
+    cdef ssize_t sent
+    while True:
+        if chunk.payload is NULL:
+            sent = send(fd, chunk.data, chunk.length, MSG_DONTWAIT | MSG_NOSIGNAL)
+        else:
+            memset(&message, 0, sizeof(message))
+            message.msg_iov = vectors
+            message.msg_iovlen = chunk_iov(chunk, 0, vectors)
+            sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent >= 0:
+            return sent
+        if errno != EINTR:
+            return -errno

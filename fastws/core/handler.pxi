@@ -1,0 +1,227 @@
+# Calling the methods of a service: arguments by name, decided once; coroutines stepped without a Task until they suspend.
+#
+# The first step of a coroutine runs as the hub's parked Task, one that waits on a future of ours and has done nothing
+# yet. A coroutine that returns from that step costs no Task. One that suspends is adopted: the parked Task wakes up,
+# waits for what the coroutine waits for, and runs it to its end; the hub parks a new one when it needs it. So
+# current_task(), timeout() and cancellation mean the same Task before and after the first await.
+
+cdef enum handler_event:
+    ON_OPEN
+    ON_TEXT_MESSAGE
+    ON_BINARY_MESSAGE
+    ON_PING
+    ON_PONG
+    ON_IDLE_TIMEOUT
+    ON_ERROR
+    ON_CLOSE
+    HANDLER_EVENTS
+
+    MAX_ARGUMENTS = 16
+
+    GIVE_CONNECTION = 0
+    GIVE_FIRST = 1             # text, data, error, code
+    GIVE_SECOND = 2            # reason
+    GIVE_PATH = 3              # and on: the segments of the path
+
+EVENT_NAMES = ("on_open", "on_text_message", "on_binary_message", "on_ping", "on_pong", "on_idle_timeout", "on_error",
+               "on_close")
+ARGUMENT_SOURCES = {"connection": GIVE_CONNECTION, "text": GIVE_FIRST, "data": GIVE_FIRST, "error": GIVE_FIRST,
+                    "code": GIVE_FIRST, "reason": GIVE_SECOND}
+
+
+@cython.final
+cdef class HandlerCall:
+    # One handler of a service, ready to be called
+    cdef object function       # a bound method
+    cdef str label             # "Chat.said"
+    cdef int event
+    cdef bint is_async
+    cdef int positional
+    cdef int count
+    cdef uint8_t sources[MAX_ARGUMENTS]
+    cdef tuple keywords
+
+    def __cinit__(self, handler, tuple path_names):
+        cdef tuple names = tuple(handler.positional) + tuple(handler.keywords)
+        if len(names) > MAX_ARGUMENTS:
+            raise ConfigurationError(f"{handler.label} takes {len(names)} arguments, at most {MAX_ARGUMENTS} can be given")
+        self.function = handler.function
+        self.label = handler.label
+        self.event = EVENT_NAMES.index(handler.event)
+        self.is_async = handler.is_async
+        self.positional = len(handler.positional)
+        self.count = len(names)
+        self.keywords = tuple(handler.keywords) or None
+        for i, name in enumerate(names):
+            self.sources[i] = ARGUMENT_SOURCES[name] if name in ARGUMENT_SOURCES else GIVE_PATH + path_names.index(name)
+
+    cdef inline object call(self, Connection connection, object first, object second):
+        cdef PyObject *arguments[MAX_ARGUMENTS + 1]
+        cdef int i
+        cdef uint8_t source
+        for i in range(self.count):
+            source = self.sources[i]
+            if source == GIVE_FIRST:
+                arguments[1 + i] = <PyObject *>first
+            elif source == GIVE_CONNECTION:
+                arguments[1 + i] = <PyObject *>connection
+            elif source == GIVE_SECOND:
+                arguments[1 + i] = <PyObject *>second
+            else:
+                arguments[1 + i] = PyTuple_GET_ITEM(connection.path_arguments, source - GIVE_PATH)
+        return PyObject_Vectorcall(self.function, arguments + 1, self.positional | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                   NULL if self.keywords is None else <PyObject *>self.keywords)
+
+
+@cython.final
+cdef class HandlerTask:
+    # What a Task of ours runs: nothing while it is parked, then the one coroutine that it adopted
+    cdef Hub hub
+    cdef object task
+    cdef object idle           # the future that it waits on while parked; None before its first step
+    cdef bint retired          # end instead of waiting on
+    cdef bint spoiled          # somebody cancelled it: not to be used again
+    # The adopted handler
+    cdef Connection connection
+    cdef HandlerCall handler
+    cdef object coroutine
+    cdef object awaited        # what its first step waits for, to be passed on to the Task
+    cdef bint has_awaited
+
+    cdef bint is_cancelled(self):
+        """Whether a handler that ran here asked its Task to cancel and then returned all the same."""
+        if self.idle is not None:
+            return self.idle.done()
+        return self.task._must_cancel
+
+    cdef void adopt(self, Connection connection, HandlerCall handler, object coroutine, object awaited):
+        self.connection = connection
+        self.handler = handler
+        self.coroutine = coroutine
+        self.awaited = awaited
+        self.has_awaited = True
+        self.wake()
+
+    cdef void retire(self):
+        self.retired = True
+        self.wake()
+
+    cdef void wake(self):
+        if self.idle is not None and not self.idle.done():
+            self.idle.set_result(None)
+
+    cdef object step(self, object error):
+        """One step of the Task: returns what to wait for, raises StopIteration at the end."""
+        cdef PyObject *value = NULL
+        cdef Connection connection = self.connection
+        cdef int outcome
+        if self.coroutine is None:
+            if error is not None:
+                self.spoiled = True
+                raise error
+            if self.retired or self.idle is not None:
+                raise StopIteration
+            self.idle = self.hub.loop.create_future()
+            self.idle._asyncio_future_blocking = True
+            return self.idle
+        if self.has_awaited:
+            awaited = self.awaited
+            self.has_awaited = False
+            self.awaited = None
+            # A cancellation that came before we could wait goes to what is awaited first, as a Task does it
+            if error is None or (awaited is not None and isinstance(error, asyncio.CancelledError) and awaited.cancel()):
+                return awaited
+        failure = None
+        result = None
+        PyContext_Enter(connection.context)
+        try:
+            if error is None:
+                outcome = PyIter_Send(self.coroutine, <PyObject *>None, &value)
+                result = <object>value
+                Py_DECREF(result)
+            else:
+                outcome = PYGEN_NEXT
+                result = self.coroutine.throw(error)
+        except StopIteration as stop:
+            outcome = PYGEN_RETURN
+            result = stop.value
+        except BaseException as exception:
+            outcome = PYGEN_RETURN
+            failure = exception
+        finally:
+            PyContext_Exit(connection.context)
+        if outcome == PYGEN_NEXT:
+            return result
+        self.coroutine = None
+        self.connection = None
+        self.retired = True
+        connection.handler_ended(self.handler, result, failure)
+        raise StopIteration
+
+    # The coroutine protocol, for the Task
+
+    def send(self, value):
+        return self.step(None)
+
+    def throw(self, kind, value=None, traceback=None):
+        error = value if value is not None else kind if isinstance(kind, BaseException) else kind()
+        return self.step(error)
+
+    def close(self):
+        if self.coroutine is not None:
+            self.coroutine.close()
+
+    def __next__(self):
+        return self.step(None)
+
+    def __iter__(self):
+        return self
+
+    def __await__(self):
+        return self
+
+
+collections.abc.Coroutine.register(HandlerTask)
+
+
+cdef HandlerTask park(Hub hub):
+    """A Task that waits to adopt a handler."""
+    cdef HandlerTask parked = HandlerTask.__new__(HandlerTask)
+    parked.hub = hub
+    # In a context of its own: the current one would keep the current connection alive
+    parked.task = hub.base_context.run(new_task, parked, hub.loop)
+    return parked
+
+
+def new_task(coroutine, loop):
+    return asyncio.Task(coroutine, loop=loop, name="fastws handler")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Being the current Task while a coroutine takes its first step
+
+cdef object asyncio_enter_task = asyncio.tasks._enter_task
+cdef object asyncio_leave_task = asyncio.tasks._leave_task
+
+
+cdef int enter_task(Hub hub) except -1:
+    if hub.parked is None:
+        hub.parked = park(hub)
+    asyncio_enter_task(hub.loop, hub.parked.task)
+    hub.task_entered = True
+    return 0
+
+
+cdef int leave_task(Hub hub) except -1:
+    hub.task_entered = False
+    asyncio_leave_task(hub.loop, hub.parked.task)
+    return 0
+
+
+cdef int spoil_task(Hub hub) except -1:
+    """Part with a parked Task that a handler cancelled and then did not wait."""
+    cdef HandlerTask parked = hub.parked
+    leave_task(hub)
+    hub.parked = None
+    parked.retired = True
+    return 0

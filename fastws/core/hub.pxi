@@ -1,0 +1,290 @@
+# What all connections of one event loop share: the receive buffer, the list of those with frames to send at the end of
+# the turn, the coarse timer, the registries of names and groups, and the thread that all of it belongs to.
+#
+# A turn. Within a turn of the loop frames collect: those of a connection whose own read callback runs are sent when that
+# callback ends, all others by flush(), which runs once behind the callbacks of the turn. A lone push outside of any
+# callback goes out at once and only its followers in the same turn wait for flush().
+#
+# Time. One timer per loop ticks every `resolution` seconds while there are connections. A connection hangs in the bucket
+# of its next deadline; reads and messages only note the time, so the deadline is looked at when its bucket comes up and
+# moved on if something happened meanwhile.
+
+cdef enum:
+    RECEIVE_LEN = 262144       # bytes that one read may bring
+    BUCKETS = 64               # of the timer; a later deadline is looked at again after a lap
+    RELEASE_GIL_SENDS = 16     # from so many sends in a row on, other threads may run meanwhile
+    RELEASE_GIL_LEN = 131072   # bytes; likewise for one send
+    MAX_RETIRED_GROUPS = 100000  # names of removed groups that are remembered
+
+MAX_RESOLUTION = 1.0           # seconds between two ticks, at most
+MIN_RESOLUTION = 0.01          # and at least
+
+cdef dict hubs = {}            # thread id -> the Hub that serves there
+
+
+ctypedef struct link_t:
+    # A connection's place in a bucket; points to itself while it hangs nowhere
+    link_t *next
+    link_t *previous
+    PyObject *connection       # borrowed: it takes itself out before it goes
+
+
+cdef inline void link_init(link_t *link, PyObject *connection) noexcept:
+    link.next = link
+    link.previous = link
+    link.connection = connection
+
+
+cdef inline void link_remove(link_t *link) noexcept:
+    link.next.previous = link.previous
+    link.previous.next = link.next
+    link.next = link
+    link.previous = link
+
+
+cdef inline void link_append(link_t *head, link_t *link) noexcept:
+    link.next = head
+    link.previous = head.previous
+    head.previous.next = link
+    head.previous = link
+
+
+@cython.final
+cdef class Hub:
+    # The loop and its thread
+    cdef object loop
+    cdef object call_soon
+    cdef unsigned long thread_id
+    cdef object base_context   # what was current when serving began; handlers run in copies of it
+    cdef Py_ssize_t users      # servers and clients that hold this hub
+    # Receiving
+    cdef uint8_t *receive_ptr
+    cdef object receive_view
+    # The turn
+    cdef Connection current    # whose callback runs now, or None
+    cdef uint32_t turn
+    cdef bint flush_scheduled
+    cdef object flush_callback
+    cdef outlet_t **dirty      # connections with pending frames; their Connection is owned meanwhile
+    cdef size_t dirty_len
+    cdef size_t dirty_capacity
+    cdef chunk_t *cork         # a chunk with room for many replies, lent to `current`
+    cdef list doomed           # connections to fail when no fan-out is under way
+    # Handlers
+    cdef HandlerTask parked    # owns the handler that runs now should it suspend
+    cdef bint task_entered
+    # Time
+    cdef double now            # loop.time() of the last tick
+    cdef double resolution
+    cdef object tick_handle
+    cdef link_t buckets[BUCKETS]
+    cdef size_t hand
+    # Registries
+    cdef Py_ssize_t live       # connections that have not ended
+    cdef uint64_t last_id
+    cdef readonly dict groups  # name -> Group
+    cdef readonly dict stored  # name -> Connection
+    cdef dict retired          # names of removed groups, oldest first
+    # Given by the layer above: bytes of the request -> what connection.headers and .query return
+    cdef object make_headers
+    cdef object make_query
+
+    def __cinit__(self, loop, make_headers, make_query):
+        cdef size_t i
+        self.loop = loop
+        self.call_soon = loop.call_soon
+        self.thread_id = PyThread_get_thread_ident()
+        self.base_context = contextvars.copy_context()
+        self.receive_ptr = <uint8_t *>malloc(RECEIVE_LEN)
+        if self.receive_ptr is NULL:
+            raise MemoryError
+        self.receive_view = PyMemoryView_FromMemory(<char *>self.receive_ptr, RECEIVE_LEN, PyBUF_WRITE)
+        self.turn = 1
+        self.flush_callback = self._flush
+        self.doomed = []
+        self.now = loop.time()
+        self.resolution = MAX_RESOLUTION
+        for i in range(BUCKETS):
+            link_init(&self.buckets[i], NULL)
+        self.groups = {}
+        self.stored = {}
+        self.retired = {}
+        self.make_headers = make_headers
+        self.make_query = make_query
+
+    def __dealloc__(self):
+        cdef size_t i
+        for i in range(self.dirty_len):
+            Py_DECREF(<object>self.dirty[i].connection)
+        free(self.dirty)
+        if self.cork is not NULL:
+            chunk_release(self.cork)
+        free(self.receive_ptr)
+
+    # -- the turn
+
+    cdef inline void schedule(self):
+        if not self.flush_scheduled:
+            self.flush_scheduled = True
+            self.call_soon(self.flush_callback)
+
+    cdef bint mark_dirty(self, outlet_t *outlet) except False:
+        """Have the outlet's pending frames sent at the end of the turn."""
+        cdef size_t capacity
+        cdef outlet_t **dirty
+        if self.dirty_len == self.dirty_capacity:
+            capacity = max(2 * self.dirty_capacity, <size_t>64)
+            dirty = <outlet_t **>realloc(self.dirty, capacity * sizeof(outlet_t *))
+            if dirty is NULL:
+                raise MemoryError
+            self.dirty = dirty
+            self.dirty_capacity = capacity
+        Py_INCREF(<object>outlet.connection)
+        self.dirty[self.dirty_len] = outlet
+        self.dirty_len += 1
+        outlet.dirty = True
+        return True
+
+    def _flush(self):
+        """End a turn: send what collected, and end the connections that could not be served."""
+        cdef Connection connection
+        self.flush_scheduled = False
+        self.turn += 1
+        self.send_dirty()
+        while self.doomed:
+            connection = self.doomed.pop()
+            connection.overflowed()
+
+    cdef void send_dirty(self):
+        """One system call for each connection that has something pending."""
+        cdef outlet_t **dirty = self.dirty
+        cdef outlet_t *outlet
+        cdef size_t count = self.dirty_len
+        cdef size_t i
+        if count == 0:
+            return
+        # Whatever becomes dirty from here on belongs to the next list
+        self.dirty = NULL
+        self.dirty_len = 0
+        self.dirty_capacity = 0
+        if count >= RELEASE_GIL_SENDS:
+            with nogil:
+                for i in range(count):
+                    outlet_send(dirty[i])
+        else:
+            for i in range(count):
+                outlet_send(dirty[i])
+        for i in range(count):
+            outlet = dirty[i]
+            outlet.dirty = False
+            if outlet.pending is not NULL:
+                (<Connection>outlet.connection).sent_pending()
+            Py_DECREF(<object>outlet.connection)
+        if self.dirty is NULL:
+            self.dirty = dirty
+            self.dirty_capacity = count
+        else:
+            free(dirty)
+
+    # -- time
+
+    cdef void need_resolution(self, object seconds):
+        """Tick often enough for a timeout of so many seconds."""
+        if seconds is not None:
+            self.resolution = max(MIN_RESOLUTION, min(self.resolution, seconds / 4))
+
+    cdef void start_ticking(self):
+        if self.tick_handle is None:
+            self.now = self.loop.time()
+            self.tick_handle = self.loop.call_later(self.resolution, self._tick)
+
+    cdef void arm(self, link_t *link, double seconds) noexcept:
+        """Look at the connection again in about `seconds`, or after a lap."""
+        cdef size_t ticks = BUCKETS - 1
+        link_remove(link)
+        if seconds < self.resolution * (BUCKETS - 1):
+            ticks = 1 if seconds <= self.resolution else <size_t>(seconds / self.resolution + 0.999)
+        link_append(&self.buckets[(self.hand + ticks) % BUCKETS], link)
+
+    def _tick(self):
+        cdef link_t due
+        cdef link_t *bucket
+        cdef link_t *link
+        cdef Connection connection
+        self.tick_handle = None
+        if self.live:
+            self.tick_handle = self.loop.call_later(self.resolution, self._tick)
+        self.now = self.loop.time()
+        self.hand = (self.hand + 1) % BUCKETS
+        bucket = &self.buckets[self.hand]
+        if bucket.next == bucket:
+            return
+        # Callbacks may arm or end any connection, these too: move the bucket's list aside and pop from that
+        due.next = bucket.next
+        due.previous = bucket.previous
+        due.next.previous = &due
+        due.previous.next = &due
+        link_init(bucket, NULL)
+        while due.next != &due:
+            link = due.next
+            link_remove(link)
+            connection = <Connection>link.connection
+            connection.on_timer()
+
+    # -- registries
+
+    cdef uint64_t next_id(self) noexcept:
+        self.last_id += 1
+        return self.last_id
+
+    # Public API
+
+    def attach(self):
+        """Count one more server or client on this loop."""
+        self.users += 1
+        hubs[self.thread_id] = self
+
+    def detach(self):
+        """Count one less; with the last the registries are emptied. Returns the task to wait for, or None."""
+        self.users -= 1
+        if self.users:
+            return None
+        if hubs.get(self.thread_id) is self:
+            del hubs[self.thread_id]
+        if self.tick_handle is not None:
+            self.tick_handle.cancel()
+            self.tick_handle = None
+        self.groups.clear()
+        self.stored.clear()
+        self.retired.clear()
+        return self.retire_task()
+
+    cdef object retire_task(self):
+        cdef HandlerTask parked = self.parked
+        self.parked = None
+        if parked is None:
+            return None
+        parked.retire()
+        return parked.task
+
+
+def hub_of_thread(loop, make_headers, make_query):
+    """The hub of the running loop, made when there is none."""
+    cdef Hub hub = hubs.get(PyThread_get_thread_ident())
+    if hub is None or hub.loop is not loop:
+        hub = Hub(loop, make_headers, make_query)
+    return hub
+
+
+cdef Hub here(str function):
+    """The hub that serves in this thread."""
+    hub = hubs.get(PyThread_get_thread_ident())
+    if hub is None:
+        raise WrongThreadError(function) if hubs else NotServingError(function)
+    return <Hub>hub
+
+
+cdef inline int check_thread(Hub hub, str function) except -1:
+    if hub.thread_id != PyThread_get_thread_ident():
+        raise WrongThreadError(function)
+    return 0

@@ -1,0 +1,224 @@
+# One frame to one connection.
+#
+# Pushes never wait and never raise because of the recipient: they say whether the frame was taken.
+
+cdef bint push_message(Connection connection, uint8_t opcode, const uint8_t *payload, size_t length,
+                       object owner) except *:
+    """A text or binary message; `owner` keeps the payload alive. False when it is dropped."""
+    cdef outlet_t *outlet = &connection.outlet
+    if not outlet.accepting:
+        return False
+    if outlet.blocked:
+        if not outlet_fits(outlet, length + MAX_HEADER_LEN):
+            give_up_on(connection)
+            return False
+        queue_frame(outlet, opcode, payload, length, owner)
+        return True
+    if length > BORROW_LEN and not outlet.masking:
+        put_alone(connection, new_frame(opcode, payload, length, owner))
+    else:
+        put_pending(connection, opcode, payload, length)
+    settle(connection)
+    return True
+
+
+cdef void give_up_on(Connection connection):
+    """More waits for this peer than it may: it is ended at the end of the turn, when nobody iterates over it."""
+    connection.outlet.accepting = False
+    connection.hub.doomed.append(connection)
+    connection.hub.schedule()
+
+
+cdef inline chunk_t *new_frame(uint8_t opcode, const uint8_t *payload, size_t length, object owner) except NULL:
+    cdef chunk_t *chunk = chunk_of_frame(opcode, payload, length, owner)
+    if chunk is NULL:
+        raise MemoryError
+    return chunk
+
+
+cdef int queue_frame(outlet_t *outlet, uint8_t opcode, const uint8_t *payload, size_t length, object owner) except -1:
+    """Behind what waits already."""
+    cdef chunk_t *chunk
+    if not outlet.masking:
+        chunk = new_frame(opcode, payload, length, owner)
+    else:
+        chunk = chunk_new(length + MAX_HEADER_LEN)
+        if chunk is NULL:
+            raise MemoryError
+        chunk.length = put_frame(chunk.data, opcode, payload, length, True, masking_key()) - chunk.data
+    backlog_append(outlet, chunk, 0)
+    return 0
+
+
+cdef int put_alone(Connection connection, chunk_t *chunk) except -1:
+    """Make a whole chunk the pending one, once what is pending now is sent; takes over the reference."""
+    cdef outlet_t *outlet = &connection.outlet
+    if outlet.pending is not NULL:
+        connection.send_now()
+        if outlet.blocked:
+            backlog_append(outlet, chunk, 0)
+            return 0
+    outlet.pending = chunk
+    return 0
+
+
+cdef int put_pending(Connection connection, uint8_t opcode, const uint8_t *payload, size_t length) except -1:
+    """Join a frame to those pending."""
+    cdef outlet_t *outlet = &connection.outlet
+    cdef size_t needed = length + MAX_HEADER_LEN
+    cdef chunk_t *chunk
+    cdef uint8_t *end
+    if outlet.pending is not NULL and not chunk_joins(outlet.pending, needed):
+        connection.send_now()
+        if outlet.blocked:
+            return queue_frame(outlet, opcode, payload, length, None)
+    chunk = own_pending(connection, needed)
+    end = put_frame(chunk.data + chunk.length, opcode, payload, length, outlet.masking,
+                    masking_key() if outlet.masking else 0)
+    chunk.length = end - chunk.data
+    return 0
+
+
+cdef chunk_t *own_pending(Connection connection, size_t needed) except NULL:
+    """A pending chunk that nobody shares, with room for `needed` more bytes."""
+    cdef outlet_t *outlet = &connection.outlet
+    cdef Hub hub = connection.hub
+    cdef chunk_t *chunk = outlet.pending
+    cdef chunk_t *shared
+    if chunk is not NULL and chunk.refs == 1:
+        if not chunk_reserve(chunk, needed):
+            raise MemoryError
+        return chunk
+    if chunk is NULL and hub.current is connection:
+        chunk = hub.cork
+        hub.cork = NULL
+        if chunk is NULL:
+            chunk = chunk_new(JOIN_LEN)
+        elif not chunk_reserve(chunk, needed):
+            chunk_release(chunk)
+            chunk = NULL
+        if chunk is NULL or not chunk_reserve(chunk, needed):
+            raise MemoryError
+        outlet.pending = chunk
+        return chunk
+    shared = chunk
+    chunk = chunk_new(needed + (PENDING_LEN if shared is NULL else shared.length))
+    if chunk is NULL:
+        raise MemoryError
+    if shared is not NULL:
+        memcpy(chunk.data, shared.data, shared.length)
+        chunk.length = shared.length
+        chunk_release(shared)
+    outlet.pending = chunk
+    return chunk
+
+
+cdef inline int settle(Connection connection) except -1:
+    """Decide when what is pending goes out."""
+    cdef outlet_t *outlet = &connection.outlet
+    cdef Hub hub = connection.hub
+    if hub.current is connection or outlet.dirty or outlet.pending is NULL:
+        return 0
+    if hub.current is not None or outlet.turn == hub.turn:
+        hub.mark_dirty(outlet)
+    else:
+        outlet.turn = hub.turn
+        connection.send_now()
+    hub.schedule()
+    return 0
+
+
+cdef int push_control(Connection connection, uint8_t opcode, bytes payload) except -1:
+    """A control frame: never dropped while the transport is there, whatever waits."""
+    cdef outlet_t *outlet = &connection.outlet
+    cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(payload)
+    if outlet.sealed:
+        return 0
+    if outlet.blocked:
+        return queue_frame(outlet, opcode, data, PyBytes_GET_SIZE(payload), None)
+    put_pending(connection, opcode, data, PyBytes_GET_SIZE(payload))
+    return settle(connection)
+
+
+cdef int push_bytes(Connection connection, bytes data) except -1:
+    """Bytes that are no frame: the answer to the opening handshake."""
+    cdef size_t length = PyBytes_GET_SIZE(data)
+    cdef chunk_t *chunk = own_pending(connection, length)
+    memcpy(chunk.data + chunk.length, PyBytes_AS_STRING(data), length)
+    chunk.length += length
+    return 0
+
+
+cdef bint push_str(Connection connection, str text) except *:
+    cdef bytes encoded
+    if PyUnicode_IS_COMPACT_ASCII(text):
+        return push_message(connection, OP_TEXT, <const uint8_t *>PyUnicode_DATA(<PyObject *>text),
+                            PyUnicode_GET_LENGTH(text), text)
+    encoded = text.encode()
+    return push_message(connection, OP_TEXT, <const uint8_t *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded),
+                        encoded)
+
+
+cdef bint push_data(Connection connection, data) except *:
+    cdef bytes owned = own_bytes(data)
+    return push_message(connection, OP_BINARY, <const uint8_t *>PyBytes_AS_STRING(owned), PyBytes_GET_SIZE(owned), owned)
+
+
+cdef inline bytes own_bytes(data):
+    """Bytes that cannot change any more: the object itself, or a copy of another buffer."""
+    if type(data) is bytes:
+        return data
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"expected bytes, not {type(data).__name__}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Masking keys of a client (5.3: "derived from a strong source of entropy")
+
+cdef bytes key_pool = b""
+cdef Py_ssize_t key_pos = 0
+
+
+cdef uint32_t masking_key() except? 0:
+    global key_pool, key_pos
+    if key_pos + 4 > len(key_pool):
+        key_pool = os.urandom(4096)
+        key_pos = 0
+    key_pos += 4
+    return fastws_mask_load(<const uint8_t *>PyBytes_AS_STRING(key_pool) + key_pos - 4)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What became of a push
+
+@cython.final
+@cython.freelist(8)
+cdef class Delivery:
+    cdef readonly Py_ssize_t matched
+    cdef readonly Py_ssize_t queued
+    cdef readonly Py_ssize_t dropped
+
+    def __init__(self, Py_ssize_t matched=0, Py_ssize_t queued=0, Py_ssize_t dropped=0):
+        self.matched = matched
+        self.queued = queued
+        self.dropped = dropped
+
+    def __bool__(self):
+        return self.matched > 0
+
+    def __eq__(self, other):
+        if type(other) is not Delivery:
+            return NotImplemented
+        return (self.matched, self.queued, self.dropped) == (other.matched, other.queued, other.dropped)
+
+    def __hash__(self):
+        return hash((self.matched, self.queued, self.dropped))
+
+    def __repr__(self):
+        return f"Delivery(matched={self.matched}, queued={self.queued}, dropped={self.dropped})"
+
+
+cdef Delivery DELIVERED = Delivery(1, 1, 0)
+cdef Delivery DROPPED = Delivery(1, 0, 1)
+cdef Delivery ABSENT = Delivery(0, 0, 0)

@@ -1,0 +1,335 @@
+# Bytes in; messages and control frames out (RFC 6455 5, 6.2 and 8.1).
+#
+# A reader is fed whatever a read brought and asked for one event at a time. It knows no socket, no loop and no handler,
+# and serves both roles: a server insists on masked frames, a client on unmasked ones.
+#
+# Theory of operation. Almost every frame lies complete in the receive buffer, which all connections of a loop share: its
+# text is unmasked straight into the final str, its bytes into the final bytes, and nothing of it stays behind. Only
+# what is incomplete when the buffer ends is kept, in a partial_t that exists just as long:
+#
+#     between frames --header cut--> spill --header complete--> payload --last byte--> between frames
+#           |                                                      ^
+#           +------------------- payload cut ----------------------+
+#
+# A message in fragments gathers in partial_t.message whatever its frames look like. Text that is not whole is validated
+# as it comes, so that it fails at its first wrong byte; whole text is validated by decoding it.
+
+cdef enum event_kind:
+    # A reader's events; minus a close code where the peer broke the protocol
+    EVENT_NONE = 0             # nothing yet: ask again while bytes are left
+    EVENT_TEXT = OP_TEXT
+    EVENT_BINARY = OP_BINARY
+    EVENT_CLOSE = OP_CLOSE
+    EVENT_PING = OP_PING
+    EVENT_PONG = OP_PONG
+
+    FIRST_MESSAGE_LEN = 4096   # bytes; what an incomplete message is given at first
+
+
+ctypedef struct partial_t:
+    # A header that is cut
+    uint8_t spill[MAX_HEADER_LEN]
+    uint8_t spill_len
+    # The frame whose payload is coming
+    bint in_payload
+    bint fin
+    uint8_t opcode
+    uint32_t key               # rotated to the next byte
+    uint64_t remaining         # payload bytes to come
+    # A control frame's payload
+    uint8_t control[MAX_CONTROL_LEN]
+    uint8_t control_len
+    # The message that its frames gather in
+    uint8_t message_opcode     # OP_TEXT, OP_BINARY, or 0 outside of a message
+    uint8_t *message
+    size_t message_len
+    size_t message_capacity
+    fastws_utf8_t utf8
+
+
+ctypedef struct reader_t:
+    partial_t *partial         # NULL while nothing is incomplete
+    uint64_t max_message_size  # bytes
+    bint expects_mask          # a server's reader
+
+
+cdef inline void reader_init(reader_t *reader, uint64_t max_message_size, bint expects_mask) noexcept:
+    reader.partial = NULL
+    reader.max_message_size = max_message_size
+    reader.expects_mask = expects_mask
+
+
+cdef void reader_reset(reader_t *reader) noexcept:
+    """Forget everything incomplete and give its memory back."""
+    if reader.partial is not NULL:
+        free(reader.partial.message)
+        free(reader.partial)
+        reader.partial = NULL
+
+
+cdef inline partial_t *reader_partial(reader_t *reader) except NULL:
+    if reader.partial is NULL:
+        reader.partial = <partial_t *>calloc(1, sizeof(partial_t))
+        if reader.partial is NULL:
+            raise MemoryError
+    return reader.partial
+
+
+cdef inline void reader_settle(reader_t *reader) noexcept:
+    """Between two frames: drop the partial unless it holds a message."""
+    if reader.partial is not NULL and reader.partial.message_opcode == 0:
+        reader_reset(reader)
+
+
+cdef int reader_next(reader_t *reader, uint8_t **position, uint8_t *end, PyObject **result) except? -1:
+    """Take bytes up to the next event, unmasking them where they lie.
+
+    Moves *position past what it took. Returns the kind of event, with a new reference in *result: str for a text
+    message, bytes for all others; EVENT_NONE while there is none, to be asked again while bytes are left; or minus the
+    close code to fail with, after which the reader is of no more use.
+    """
+    cdef header_t header
+    cdef int header_len
+    cdef partial_t *partial = reader.partial
+    # 1. Go on with the payload that is coming
+    if partial is not NULL and partial.in_payload:
+        return reader_payload(reader, position, end, result)
+    # 2. The header, in place or gathered in the spill
+    if partial is not NULL and partial.spill_len:
+        header_len = reader_spill(partial, position, end, &header)
+        if header_len <= 0:
+            return header_len
+        partial.spill_len = 0
+    else:
+        header_len = parse_header(position[0], end - position[0], &header)
+        if header_len < 0:
+            return header_len
+        if header_len == NEED_MORE:
+            if position[0] < end:
+                partial = reader_partial(reader)
+                partial.spill_len = <uint8_t>(end - position[0])
+                memcpy(partial.spill, position[0], partial.spill_len)
+                position[0] = end
+            return EVENT_NONE
+        position[0] += header_len
+    # 3. Is such a frame allowed here, and may it be this long?
+    header_len = reader_admit(reader, &header)
+    if header_len < 0:
+        return header_len
+    # 4. A whole message or control frame that lies complete in front of us: the way of nearly all
+    if header.fin and header.opcode != OP_CONTINUATION and <uint64_t>(end - position[0]) >= header.length:
+        reader_settle(reader)
+        return reader_whole(&header, position, result)
+    # 5. The rest comes in pieces
+    partial = reader_partial(reader)
+    partial.in_payload = True
+    partial.fin = header.fin
+    partial.opcode = header.opcode
+    partial.key = header.key if header.masked else 0
+    partial.remaining = header.length
+    partial.control_len = 0
+    if header.opcode == OP_TEXT or header.opcode == OP_BINARY:
+        partial.message_opcode = header.opcode
+        partial.message_len = 0
+        memset(&partial.utf8, 0, sizeof(partial.utf8))
+    return reader_payload(reader, position, end, result)
+
+
+cdef int reader_spill(partial_t *partial, uint8_t **position, uint8_t *end, header_t *header) noexcept:
+    """Complete a header that was cut, byte by byte; its length, NEED_MORE, or minus the close code."""
+    cdef int header_len
+    while position[0] < end:
+        partial.spill[partial.spill_len] = position[0][0]
+        partial.spill_len += 1
+        position[0] += 1
+        header_len = parse_header(partial.spill, partial.spill_len, header)
+        if header_len != NEED_MORE:
+            return header_len
+    return NEED_MORE
+
+
+cdef inline int reader_admit(const reader_t *reader, const header_t *header) noexcept:
+    """Judge a header by what came before it: 0, or minus the close code."""
+    cdef const partial_t *partial = reader.partial
+    cdef bint in_message = partial is not NULL and partial.message_opcode != 0
+    # "a server MUST close the connection upon receiving a frame that is not masked", a client the other way (5.1)
+    if header.masked != reader.expects_mask:
+        return -1002
+    if header.opcode & 0x8:
+        return 0
+    if in_message != (header.opcode == OP_CONTINUATION):
+        return -1002
+    if header.length > reader.max_message_size:
+        return -1009
+    if in_message and partial.message_len > reader.max_message_size - header.length:
+        return -1009
+    return 0
+
+
+cdef inline int reader_whole(const header_t *header, uint8_t **position, PyObject **result) except? -1:
+    """Make the object of a complete, unfragmented frame."""
+    cdef uint8_t *payload = position[0]
+    cdef Py_ssize_t length = <Py_ssize_t>header.length
+    cdef uint32_t key = header.key if header.masked else 0
+    position[0] += length
+    if header.opcode == OP_TEXT:
+        return decode_masked(payload, length, key, result)
+    result[0] = PyBytes_FromStringAndSize(NULL, length)
+    fastws_mask(<uint8_t *>PyBytes_DATA(result[0]), payload, length, key)
+    return header.opcode
+
+
+cdef inline int decode_masked(uint8_t *payload, Py_ssize_t length, uint32_t key, PyObject **result) except? -1:
+    """Unmask a whole text; ASCII lands in its final str in one pass, the rest is decoded where it lies."""
+    result[0] = PyUnicode_New(length, 127)
+    if fastws_is_ascii(fastws_mask(<uint8_t *>PyUnicode_DATA(result[0]), payload, length, key)):
+        return EVENT_TEXT
+    Py_CLEAR(result[0])
+    fastws_mask(payload, payload, length, key)
+    return decode_text(payload, length, result)
+
+
+cdef int decode_text(const uint8_t *data, Py_ssize_t length, PyObject **result) except? -1:
+    """EVENT_TEXT with the str, or -1007 for what is not UTF-8 (8.1)."""
+    try:
+        result[0] = PyUnicode_DecodeUTF8(<const char *>data, length, NULL)
+    except UnicodeDecodeError:
+        return -1007
+    return EVENT_TEXT
+
+
+cdef int reader_payload(reader_t *reader, uint8_t **position, uint8_t *end, PyObject **result) except? -1:
+    """Take payload of the frame that is coming; an event once its last byte completes a message or control frame."""
+    cdef partial_t *partial = reader.partial
+    cdef uint8_t *payload = position[0]
+    cdef size_t length = end - payload
+    cdef bint is_control = partial.opcode & 0x8 != 0
+    if length > partial.remaining:
+        length = <size_t>partial.remaining
+    fastws_mask(payload, payload, length, partial.key)
+    partial.key = fastws_mask_rotate(partial.key, length)
+    partial.remaining -= length
+    position[0] += length
+    if is_control:
+        memcpy(partial.control + partial.control_len, payload, length)
+        partial.control_len += <uint8_t>length
+    elif not reader_gather(partial, payload, length):
+        return -1007
+    if partial.remaining:
+        return EVENT_NONE
+    partial.in_payload = False
+    if is_control:
+        return reader_control(reader, result)
+    return reader_message(reader, result) if partial.fin else EVENT_NONE
+
+
+cdef int reader_control(reader_t *reader, PyObject **result) except? -1:
+    """Make the object of a control frame that came in pieces."""
+    cdef partial_t *partial = reader.partial
+    cdef int opcode = partial.opcode
+    result[0] = PyBytes_FromStringAndSize(<const char *>partial.control, partial.control_len)
+    reader_settle(reader)
+    return opcode
+
+
+cdef bint reader_gather(partial_t *partial, const uint8_t *payload, size_t length) except? False:
+    """Append to the message in the making; False when it can no longer be UTF-8."""
+    cdef size_t needed = partial.message_len + length
+    cdef size_t capacity
+    cdef uint8_t *message
+    if needed > partial.message_capacity:
+        # The size that the peer announced is not believed before its bytes are here
+        capacity = max(needed, 2 * partial.message_capacity, <size_t>FIRST_MESSAGE_LEN)
+        message = <uint8_t *>realloc(partial.message, capacity)
+        if message is NULL:
+            raise MemoryError
+        partial.message = message
+        partial.message_capacity = capacity
+    memcpy(partial.message + partial.message_len, payload, length)
+    partial.message_len = needed
+    return partial.message_opcode != OP_TEXT or fastws_utf8_feed(&partial.utf8, payload, length)
+
+
+cdef int reader_message(reader_t *reader, PyObject **result) except? -1:
+    """Make the object of a message that is complete."""
+    cdef partial_t *partial = reader.partial
+    cdef int opcode = partial.message_opcode
+    if opcode == OP_TEXT:
+        if not fastws_utf8_complete(&partial.utf8):
+            return -1007
+        opcode = decode_text(partial.message, partial.message_len, result)
+    else:
+        result[0] = PyBytes_FromStringAndSize(<const char *>partial.message, partial.message_len)
+    reader_reset(reader)
+    return opcode
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Close frames (5.5.1, 7.4)
+
+cdef inline bint is_close_code(int code) noexcept:
+    """Whether a peer may send this code: those that mean "no code" or "no frame" are never on the wire (7.4.1)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+cdef tuple parse_close(bytes payload):
+    """(code, reason) of a close payload, 1005 without one; (minus the code to fail with, "") for a bad one."""
+    cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(payload)
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(payload)
+    cdef int code
+    if length == 0:
+        return 1005, ""
+    if length == 1:
+        return -1002, ""
+    code = data[0] << 8 | data[1]
+    if not is_close_code(code):
+        return -1002, ""
+    try:
+        return code, payload[2:].decode("utf-8")
+    except UnicodeDecodeError:
+        return -1007, ""
+
+
+cdef bytes make_close(int code, str reason):
+    """A close payload; a reason over 123 bytes is cut between two characters."""
+    cdef bytes text = reason.encode("utf-8", "replace")
+    if code == 1005:
+        return b""
+    if len(text) > MAX_CONTROL_LEN - 2:
+        text = text[: MAX_CONTROL_LEN - 2].decode("utf-8", "ignore").encode("utf-8")
+    return bytes((code >> 8, code & 0xFF)) + text
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The reader alone, for tests, fuzzing and measuring
+
+@cython.final
+cdef class FrameReader:
+    cdef reader_t reader
+
+    def __cinit__(self, *, uint64_t max_message_size=1048576, bint client=False):
+        reader_init(&self.reader, max_message_size, not client)
+
+    def __dealloc__(self):
+        reader_reset(&self.reader)
+
+    # Public API
+
+    def feed(self, data):
+        cdef bytearray buffer = bytearray(data)
+        cdef uint8_t *position = <uint8_t *>PyByteArray_AS_STRING(buffer)
+        cdef uint8_t *end = position + len(buffer)
+        cdef PyObject *result
+        cdef int kind
+        cdef list events = []
+        while position < end:
+            result = NULL
+            kind = reader_next(&self.reader, &position, end, &result)
+            if kind == EVENT_NONE:
+                continue
+            if kind < 0:
+                events.append((-kind, None))
+                return events
+            events.append((kind, <object>result))
+            Py_DECREF(<object>result)
+        return events

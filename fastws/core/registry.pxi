@@ -1,0 +1,262 @@
+# Names and groups: who is stored under what, who is in which group, and the functions of the service API that find
+# their recipients there. All of it belongs to a hub; a disconnect costs what the connection itself was in.
+
+cdef inline int check_name(object name, str what) except -1:
+    if type(name) is not str and not isinstance(name, str):
+        raise TypeError(f"a {what} name is a str, not {type(name).__name__}")
+    if not name:
+        raise ValueError(f"a {what} name may not be empty")
+    return 0
+
+
+cdef inline Connection current(str function):
+    """The connection whose handler runs, in this thread."""
+    cdef object place = current_or_none()
+    if type(place) is not Connection:
+        raise NoCurrentConnectionError(function)
+    check_thread((<Connection>place).hub, function)
+    return <Connection>place
+
+
+cdef inline object current_or_none():
+    cdef PyObject *found = NULL
+    PyContextVar_Get(current_place, NULL, &found)
+    if found is NULL:
+        return None
+    place = <object>found
+    Py_DECREF(place)
+    return place
+
+
+cdef Members current_members(str function):
+    """The connections of the service whose handler, or background work, runs."""
+    cdef object place = current_or_none()
+    cdef Endpoint endpoint
+    if type(place) is Endpoint:
+        endpoint = <Endpoint>place
+    else:
+        endpoint = current(function).endpoint
+    check_thread(endpoint.hub, function)
+    return endpoint.members
+
+
+def service_context(Endpoint endpoint not None):
+    """A context in which broadcasts go to the connections of a service."""
+    context = contextvars.copy_context()
+    context.run(current_place.set, endpoint)
+    return context
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Named connections
+
+cdef int store(Connection connection, object name) except -1:
+    cdef Hub hub = connection.hub
+    cdef Connection earlier
+    check_name(name, "connection")
+    if connection.state == CLOSED:
+        return 0
+    earlier = hub.stored.get(name)
+    if earlier is not None:
+        earlier.names.discard(name)
+    hub.stored[name] = connection
+    if connection.names is None:
+        connection.names = set()
+    connection.names.add(name)
+    return 0
+
+
+cdef bint forget(Hub hub, object name) except *:
+    cdef Connection connection
+    check_name(name, "connection")
+    connection = hub.stored.pop(name, None)
+    if connection is None:
+        return False
+    connection.names.discard(name)
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Groups
+
+cdef Group group_to_join(Hub hub, object name):
+    cdef Group group
+    check_name(name, "group")
+    group = hub.groups.get(name)
+    if group is None:
+        if name in hub.retired:
+            raise GroupRemovedError(name)
+        group = hub.groups[name] = Group(name)
+    return group
+
+
+cdef Group group_to_push(Hub hub, object name):
+    """The group, or None when nobody is in it."""
+    check_name(name, "group")
+    group = hub.groups.get(name)
+    if group is None and name in hub.retired:
+        raise GroupRemovedError(name)
+    return group
+
+
+cdef int join(Connection connection, object name) except -1:
+    cdef Group group
+    if connection.state == CLOSED:
+        check_name(name, "group")
+        return 0
+    group = group_to_join(connection.hub, name)
+    if connection.memberships is None:
+        connection.memberships = {}
+    if group not in connection.memberships:
+        connection.memberships[group] = group.members.add(connection)
+    return 0
+
+
+cdef bint leave(Connection connection, object name) except *:
+    cdef Group group
+    check_name(name, "group")
+    group = connection.hub.groups.get(name)
+    if group is None or connection.memberships is None or group not in connection.memberships:
+        return False
+    take_out(connection, group)
+    if group.members.count == 0 and not group.kept:
+        del connection.hub.groups[name]
+    return True
+
+
+cdef int take_out(Connection connection, Group group) except -1:
+    cdef Py_ssize_t place = connection.memberships.pop(group)
+    cdef Connection moved = group.members.remove(place)
+    if moved is not None:
+        moved.memberships[group] = place
+    return 0
+
+
+cdef int leave_registries(Connection connection) except -1:
+    """Take an ended connection out of everything that a push could find it in."""
+    cdef Hub hub = connection.hub
+    connection.endpoint.members.remove_connection(connection)
+    for name in connection.names or ():
+        del hub.stored[name]
+    connection.names = None
+    for group in list(connection.memberships or ()):
+        leave(connection, (<Group>group).name)
+    connection.memberships = None
+    return 0
+
+
+cdef bint remove_group(Hub hub, object name) except *:
+    """Dissolve a group and retire its name."""
+    cdef Group group
+    check_name(name, "group")
+    group = hub.groups.pop(name, None)
+    if group is None:
+        return False
+    for connection in group.members.snapshot():
+        take_out(connection, group)
+    hub.retired[name] = None
+    if len(hub.retired) > MAX_RETIRED_GROUPS:
+        del hub.retired[next(iter(hub.retired))]
+    return True
+
+
+cdef int create_group(Hub hub, object name) except -1:
+    cdef Group group
+    check_name(name, "group")
+    hub.retired.pop(name, None)
+    group = hub.groups.get(name)
+    if group is None:
+        group = hub.groups[name] = Group(name)
+    group.kept = True
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Public API: the functions of fastws.ws
+
+def push_text(str text not None):
+    return DELIVERED if push_str(current("push_text"), text) else DROPPED
+
+
+def push_binary(data):
+    return DELIVERED if push_data(current("push_binary"), data) else DROPPED
+
+
+def broadcast_text(str text not None, *, exclude=None):
+    return fan_out_str(current_members("broadcast_text"), text, exclude)
+
+
+def broadcast_binary(data, *, exclude=None):
+    return fan_out_data(current_members("broadcast_binary"), data, exclude)
+
+
+def store_connection(name):
+    store(current("store_connection"), name)
+
+
+def remove_stored_connection(name):
+    return forget(here("remove_stored_connection"), name)
+
+
+def push_text_to_connection(name, str text not None):
+    connection = find(name, "push_text_to_connection")
+    return ABSENT if connection is None else DELIVERED if push_str(connection, text) else DROPPED
+
+
+def push_binary_to_connection(name, data):
+    connection = find(name, "push_binary_to_connection")
+    return ABSENT if connection is None else DELIVERED if push_data(connection, data) else DROPPED
+
+
+cdef Connection find(object name, str function):
+    cdef Hub hub = here(function)
+    check_name(name, "connection")
+    return hub.stored.get(name)
+
+
+def add_connection_to_group(group):
+    join(current("add_connection_to_group"), group)
+
+
+def remove_connection_from_group(group):
+    return leave(current("remove_connection_from_group"), group)
+
+
+def push_text_to_group(group, str text not None, *, exclude=None):
+    cdef Group found = group_to_push(here("push_text_to_group"), group)
+    return ABSENT if found is None else fan_out_str(found.members, text, exclude)
+
+
+def push_binary_to_group(group, data, *, exclude=None):
+    cdef Group found = group_to_push(here("push_binary_to_group"), group)
+    return ABSENT if found is None else fan_out_data(found.members, data, exclude)
+
+
+def remove_connection_group(group):
+    return remove_group(here("remove_connection_group"), group)
+
+
+def create_connection_group(group):
+    create_group(here("create_connection_group"), group)
+
+
+def close_connection(int code=1000, str reason not None=""):
+    check_close_code(code)
+    return current("close_connection").start_close(code, reason)
+
+
+def close_stored_connection(name, int code=1000, str reason not None=""):
+    check_close_code(code)
+    connection = find(name, "close_stored_connection")
+    return connection is not None and connection.start_close(code, reason)
+
+
+def close_connection_group(group, int code=1000, str reason not None=""):
+    cdef Group found
+    cdef Connection connection
+    check_close_code(code)
+    found = group_to_push(here("close_connection_group"), group)
+    closed = 0
+    for connection in [] if found is None else found.members.snapshot():
+        closed += connection.start_close(code, reason)
+    return closed

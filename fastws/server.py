@@ -1,0 +1,313 @@
+"""Serve services: listen, hand each WebSocket over to the core, and drain at shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import functools
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from . import service as services
+from ._speedups import Connection, Endpoint, Group, Members, hub_of_thread, service_context
+from .deadlines import Deadlines
+from .errors import ConfigurationError
+from .http import Headers, Query
+from .http1 import HttpLimits, HttpProtocol
+from .store import Registry
+
+if TYPE_CHECKING:
+    from .handshake import Accepted
+    from .http import Request
+    from .service import Handler, Service
+
+__all__ = ["Server", "run", "serve"]
+
+logger = logging.getLogger("fastws")
+
+_T = TypeVar("_T")
+
+BACKLOG: Final = 4096  # connections that the kernel holds until they are accepted
+GRACE: Final = 5.0  # seconds that shutdown waits beyond what its deadlines add up to
+DRAIN_POLL: Final = 0.01  # seconds
+SERVER_EVENTS: Final = frozenset({"on_start", "on_stop"})
+
+
+class Server:
+    """Services at an address; made by `serve`, used as an async context manager.
+
+    Attributes:
+        services: what is served.
+        groups: connection groups by name, of all services on this event loop.
+        stored: stored connections by name, likewise.
+    """
+
+    def __init__(
+        self,
+        *targets: object,
+        host: str | None = "127.0.0.1",
+        port: int = 9090,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+        backlog: int = BACKLOG,
+        access_log: bool = False,
+        handshake_timeout: float = 10.0,
+        close_timeout: float = 10.0,
+        keep_alive_timeout: float = 75.0,
+        max_head_size: int = 16384,
+        max_head_fields: int = 128,
+        max_body_size: int = 1 << 20,
+    ) -> None:
+        if not targets:
+            raise ConfigurationError("there is nothing to serve: give at least one service")
+        self.services: tuple[Service, ...] = tuple(services.compile(target) for target in targets)
+        self.router = services.Router(self.services)
+        self.limits = HttpLimits(max_head_size, max_head_fields, max_body_size, handshake_timeout, keep_alive_timeout)
+        self.access_log = access_log
+        self.closing = False
+        self.http_connections: set[HttpProtocol] = set()
+        self._close_timeout = close_timeout
+        self._listen: dict[str, Any] = {"backlog": backlog}
+        if sock is not None:
+            self._listen["sock"] = sock
+        else:
+            self._listen.update(host=host, port=port, reuse_port=reuse_port or None)
+        self._background: list[asyncio.Task[Any]] = []
+
+    # --- What it shows.
+
+    @property
+    def addresses(self) -> list[tuple[Any, ...]]:
+        """The addresses that it listens at: `(host, port)`, and more for IPv6."""
+        return [listening.getsockname() for listening in self._server.sockets]
+
+    @property
+    def groups(self) -> Registry[Group]:
+        """Connection groups by name."""
+        return Registry(self._hub.groups)
+
+    @property
+    def stored(self) -> Registry[Connection]:
+        """Stored connections by name."""
+        return Registry(self._hub.stored)
+
+    def connections(self, target: object) -> Members:
+        """All open connections of a service, given as the class or the instance that is served."""
+        for service in self.services:
+            if target in (service.cls, service.instance) and service in self._endpoints:
+                return self._endpoints[service].members
+        raise ConfigurationError(f"{target!r} is not served here with a WebSocket")
+
+    def call_from_thread(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Run a function on the thread of the server's loop, wait for it and return its result.
+
+        For threads other than the loop's, where every function of `ws` raises `WrongThreadError`. The current
+        connection, if there is one, is current for the function too. What the function raises is raised here.
+        """
+        context = contextvars.copy_context()
+        if threading.get_ident() == self._thread:
+            return context.run(function, *args)
+        result: concurrent.futures.Future[_T] = concurrent.futures.Future()
+
+        def call() -> None:
+            try:
+                result.set_result(context.run(function, *args))
+            except BaseException as error:
+                result.set_exception(error)
+
+        self.loop.call_soon_threadsafe(call)
+        return result.result()
+
+    # --- Its life.
+
+    async def __aenter__(self) -> Server:
+        """Start to listen, then run `on_start`."""
+        self.loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._hub = hub_of_thread(self.loop, _headers_of, Query)
+        self._endpoints = {service: self._make_endpoint(service) for service in self.services if service.upgrade}
+        self.deadlines = Deadlines(self.loop)
+        self._server = await self.loop.create_server(functools.partial(HttpProtocol, self), **self._listen)
+        self._hub.attach()
+        try:
+            for service in self.services:
+                self._start_service(service)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close, as `close` does."""
+        await self.close()
+
+    async def close(self, code: int = 1001, reason: str = "going away") -> None:
+        """Stop: close every connection, wait for the closing handshakes, run `on_close` and `on_stop`.
+
+        Clients have `close_timeout` seconds to answer, and so have handlers that still run, before they are cancelled.
+        """
+        if self.closing:
+            return
+        self.closing = True
+        self._server.close()
+        for task in self._background:
+            task.cancel()
+        for protocol in list(self.http_connections):
+            protocol.shutdown()
+        for endpoint in self._endpoints.values():
+            for connection in endpoint.members:
+                connection.close(code, reason)
+        await self._drain(2 * self._close_timeout + GRACE)
+        for service in self.services:
+            await self._stop_service(service)
+        self.deadlines.close()
+        parked = self._hub.detach()
+        if parked is not None:
+            await asyncio.wait([parked])
+
+    async def serve_forever(self) -> None:
+        """Serve until this is cancelled."""
+        await self._server.serve_forever()
+
+    async def _drain(self, seconds: float) -> None:
+        """Wait until every connection has ended; each has deadlines of its own, `seconds` only bounds their sum."""
+        end = self.loop.time() + seconds
+        while any(endpoint.live for endpoint in self._endpoints.values()) or self.http_connections:
+            if self.loop.time() > end:
+                break
+            await asyncio.sleep(DRAIN_POLL)
+
+    def open_websocket(
+        self, transport: asyncio.Transport, service: Service, request: Request, accepted: Accepted, rest: bytes
+    ) -> None:
+        """Hand a transport whose opening handshake is accepted over to the core; `rest` was read behind the head."""
+        template = service.upgrade_path
+        assert template is not None
+        path = request.path
+        Connection(self._endpoints[service]).start(
+            transport,
+            accepted.response,
+            rest,
+            # Most paths are the template itself: one str for all of them
+            path=template.text if path == template.text else path,
+            query=request.raw_query,
+            head=b"\n".join([part for field in request.raw_headers for part in field]),
+            subprotocol=accepted.subprotocol,
+            path_arguments=tuple(request.path_parameters.values()),
+        )
+
+    # --- Services.
+
+    def _make_endpoint(self, service: Service) -> Endpoint:
+        options = service.upgrade
+        template = service.upgrade_path
+        assert options is not None and template is not None
+        return Endpoint(
+            self._hub,
+            service.name,
+            [handler for event, handler in service.handlers.items() if event not in SERVER_EVENTS],
+            template.names,
+            max_message_size=options.max_message_size,
+            max_backlog=options.max_backlog,
+            max_queue=options.max_queue,
+            ping_interval=options.ping_interval,
+            ping_timeout=options.ping_timeout,
+            idle_timeout=options.idle_timeout,
+            close_timeout=self._close_timeout,
+        )
+
+    def _call(self, service: Service, handler: Handler) -> Any:
+        """Call `on_start` or `on_stop`; a coroutine becomes a task that broadcasts to its own service."""
+        endpoint = self._endpoints.get(service)
+        context = contextvars.copy_context() if endpoint is None else service_context(endpoint)
+        arguments = {name: self for name in handler.keywords}
+        result = context.run(handler.function, *(self for _ in handler.positional), **arguments)
+        if handler.is_async:
+            return context.run(self.loop.create_task, result)
+        return None
+
+    def _start_service(self, service: Service) -> None:
+        handler = service.handlers.get("on_start")
+        if handler is None:
+            return
+        task = self._call(service, handler)
+        if task is not None:
+            self._background.append(task)
+            task.add_done_callback(functools.partial(_log_failure, handler.label))
+
+    async def _stop_service(self, service: Service) -> None:
+        handler = service.handlers.get("on_stop")
+        if handler is None:
+            return
+        try:
+            task = self._call(service, handler)
+            if task is not None:
+                await asyncio.wait_for(task, self._close_timeout)
+        except Exception:
+            logger.exception("%s failed", handler.label)
+
+
+def _log_failure(label: str, task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("%s failed", label, exc_info=task.exception())
+
+
+def _headers_of(head: bytes) -> Headers:
+    parts = head.split(b"\n")
+    return Headers(list(zip(parts[::2], parts[1::2])))
+
+
+def serve(*services: object, **options: Any) -> Server:
+    return Server(*services, **options)
+
+
+def run(*services: object, on_listening: Callable[[Server], None] | None = None, **options: Any) -> None:
+    """Serve until SIGINT or SIGTERM, on uvloop where it exists; blocks.
+
+    Args:
+        services: as for `serve`, as are all options.
+        on_listening: called with the server once it listens.
+    """
+    server = Server(*services, **options)
+    _raise_file_limit()
+    _runner()(_serve_until_signal(server, on_listening))
+
+
+async def _serve_until_signal(server: Server, on_listening: Callable[[Server], None] | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with server:
+        if on_listening is not None:
+            on_listening(server)
+        await stop.wait()
+
+
+def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open connections as the system lets us: the soft limit is often a thousand."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        logger.debug("the limit of open files stays as it is")

@@ -1,0 +1,178 @@
+"""WebSocket: what annotates a service, and the functions that its handlers call.
+
+A handler takes the arguments that it names. The functions act on the connection whose handler runs, also after an
+`await`; those that name their target work anywhere in the process, on the thread of the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from . import service
+from ._speedups import (
+    Connection,
+    Delivery,
+    Group,
+    add_connection_to_group,
+    broadcast_binary,
+    broadcast_text,
+    close_connection,
+    close_connection_group,
+    close_stored_connection,
+    create_connection_group,
+    push_binary,
+    push_binary_to_connection,
+    push_binary_to_group,
+    push_text,
+    push_text_to_connection,
+    push_text_to_group,
+    remove_connection_from_group,
+    remove_connection_group,
+    remove_stored_connection,
+    store_connection,
+)
+
+__all__ = [
+    "Connection",
+    "Delivery",
+    "Group",
+    "add_connection_to_group",
+    "broadcast_binary",
+    "broadcast_text",
+    "close_connection",
+    "close_connection_group",
+    "close_stored_connection",
+    "create_connection_group",
+    "on_binary_message",
+    "on_close",
+    "on_error",
+    "on_idle_timeout",
+    "on_open",
+    "on_ping",
+    "on_pong",
+    "on_start",
+    "on_stop",
+    "on_text_message",
+    "push_binary",
+    "push_binary_to_connection",
+    "push_binary_to_group",
+    "push_text",
+    "push_text_to_connection",
+    "push_text_to_group",
+    "remove_connection_from_group",
+    "remove_connection_group",
+    "remove_stored_connection",
+    "store_connection",
+    "upgrade_path",
+]
+
+_C = TypeVar("_C", bound=type)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def upgrade_path(
+    path: str,
+    *,
+    subprotocols: Iterable[str] = (),
+    max_message_size: int = 1 << 20,
+    idle_timeout: float | None = None,
+    ping_interval: float | None = 20.0,
+    ping_timeout: float | None = 20.0,
+    max_backlog: int = 1 << 20,
+    max_queue: int = 16,
+    allowed_origins: Iterable[str] | None = None,
+) -> Callable[[_C], _C]:
+    """Annotate a class: clients connect at this path, under the base path.
+
+    Args:
+        path: joined to the base path; `{name}` segments are given to handlers that name them.
+        subprotocols: what the service speaks; the first of the client's list that is among them is used.
+        max_message_size: bytes of a message; a larger one fails the connection with 1009 before it is buffered.
+        idle_timeout: seconds without a message from the client until `on_idle_timeout`, and again after as many more.
+            A service without that handler closes the connection with 1001. None never does.
+        ping_interval: seconds without a byte from the client until a ping is sent; None sends none.
+        ping_timeout: seconds to wait for any sign of life after a ping until the connection fails; None waits forever.
+        max_backlog: bytes that may wait for a client that does not read; beyond them it is closed with 1013. A message
+            is always taken when nothing waits, whatever its size.
+        max_queue: messages that may wait for a suspended `async` handler until reading is paused; they are also
+            bounded by `max_message_size` in sum.
+        allowed_origins: origins that browsers may connect from, such as `"https://example.com"`; others get a 403.
+            None allows any. A client that sends no Origin is no browser and always allowed (RFC 6455 section 10.2).
+
+    Raises:
+        ConfigurationError: an option is wrong; the message names it.
+    """
+    options = service.UpgradeOptions(
+        path,
+        subprotocols=subprotocols,
+        max_message_size=max_message_size,
+        idle_timeout=idle_timeout,
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
+        max_backlog=max_backlog,
+        max_queue=max_queue,
+        allowed_origins=allowed_origins,
+    )
+    return lambda cls: service.mark_class(cls, "upgrade_path", options)
+
+
+def on_open(handler: _F) -> _F:
+    """Call the method when a connection has opened. It may take `connection`."""
+    return service.mark_method(handler, "on_open")
+
+
+def on_text_message(handler: _F) -> _F:
+    """Call the method with each text message. It may take `connection` and `text`; what it returns is its reply."""
+    return service.mark_method(handler, "on_text_message")
+
+
+def on_binary_message(handler: _F) -> _F:
+    """Call the method with each binary message. It may take `connection` and `data`; what it returns is its reply."""
+    return service.mark_method(handler, "on_binary_message")
+
+
+def on_ping(handler: _F) -> _F:
+    """Call the method when the client pings. It may take `connection` and `data`; the pong is sent without it."""
+    return service.mark_method(handler, "on_ping")
+
+
+def on_pong(handler: _F) -> _F:
+    """Call the method with each pong. It may take `connection` and `data`."""
+    return service.mark_method(handler, "on_pong")
+
+
+def on_idle_timeout(handler: _F) -> _F:
+    """Call the method when no message came for `idle_timeout` seconds. It may take `connection`."""
+    return service.mark_method(handler, "on_idle_timeout")
+
+
+def on_error(handler: _F) -> _F:
+    """Call the method when another handler failed, before the connection closes with 1011.
+
+    It may take `connection` and `error`.
+    """
+    return service.mark_method(handler, "on_error")
+
+
+def on_close(handler: _F) -> _F:
+    """Call the method exactly once for each connection that opened, after it left every group and registry.
+
+    It may take `connection`, `code` and `reason`: those of the client's close frame, else of ours, else 1006 and "".
+    It comes after the connection's other handlers. One that is still suspended `close_timeout` seconds after the end
+    is cancelled.
+    """
+    return service.mark_method(handler, "on_close")
+
+
+def on_start(handler: _F) -> _F:
+    """Call the method when the server starts. It may take `server`.
+
+    An `async` one is the service's background work: the server does not wait for it and cancels it when it stops.
+    """
+    return service.mark_method(handler, "on_start")
+
+
+def on_stop(handler: _F) -> _F:
+    """Call the method when the server stops, after all connections have ended. It may take `server`."""
+    return service.mark_method(handler, "on_stop")
