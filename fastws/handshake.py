@@ -1,8 +1,8 @@
 """The opening handshake of RFC 6455, the server's side: a request in, the response out, no I/O.
 
 `respond` checks a request in the order of section 4.2.1 and makes the response of section 4.2.2, or raises a
-`HandshakeError` that says which HTTP status refuses it. It runs once per connection, and storms of connections are what a
-server feels after each restart: it goes through the header fields once and makes no object that it does not return.
+`HandshakeError` that says which HTTP status refuses it. Storms of connections are what a server feels after a restart,
+so it goes through the header fields once and makes hardly an object that it does not return.
 """
 
 from __future__ import annotations
@@ -67,6 +67,9 @@ _RESPONSE: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 )
 
+# RFC 9110 section 7.8: what names a protocol in Upgrade says so in Connection.
+_ASK_UPGRADE: Final = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
+
 _LISTS: Final = frozenset({b"upgrade", b"connection", b"sec-websocket-protocol"})
 _FIELDS: Final = _LISTS | {
     b"host",
@@ -90,8 +93,8 @@ def respond(request: Request, options: UpgradeOptions) -> Accepted:
         first one in the client's list that the service speaks.
 
     Raises:
-        HandshakeError: 405 for another method than GET; 426 without ``Upgrade: websocket`` or for another version of the
-            protocol than 13; 403 for an origin that is not allowed, also for none where some are listed; 400 for
+        HandshakeError: 405 for another method than GET; 426 without ``Upgrade: websocket`` or for another version of
+            the protocol than 13; 403 for an origin that is not allowed, also for none where some are listed; 400 for
             everything else that is missing, repeated or malformed.
     """
     if request.method != "GET":
@@ -149,9 +152,7 @@ def _collect(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 def _check_upgrade(fields: dict[bytes, bytes]) -> None:
     if not has_token(fields.get(b"upgrade", b""), b"websocket"):
-        raise HandshakeError(
-            426, ((b"Upgrade", b"websocket"),), b"this is a WebSocket; connect with a WebSocket client\n"
-        )
+        raise HandshakeError(426, _ASK_UPGRADE, b"only WebSocket is spoken here\n")
     if not has_token(fields.get(b"connection", b""), b"upgrade"):
         raise HandshakeError(400, (), b"Connection does not hold Upgrade\n")
     # llhttp lets a request without Host pass.
@@ -169,7 +170,7 @@ def _refuse_version(version: bytes | None) -> None:
     if version is None:
         raise HandshakeError(400, (), b"Sec-WebSocket-Version is missing\n")
     # Section 4.4: the versions that we speak, so that the client can try one of them.
-    headers = ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"))
+    headers = (*_ASK_UPGRADE, (b"Sec-WebSocket-Version", b"13"))
     raise HandshakeError(426, headers, b"Sec-WebSocket-Version is not 13\n")
 
 

@@ -316,7 +316,6 @@ class Refuse(FastWSError):
 
 _TEXT: Final = b"text/plain; charset=utf-8"
 _BYTES: Final = b"application/octet-stream"
-_JSON: Final = b"application/json"
 
 # The connection itself is not the business of a resource.
 _OURS: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"date", b"upgrade"})
@@ -330,7 +329,7 @@ def phrase(status: int) -> str:
 
 
 def _check_status(status: int) -> int:
-    if not isinstance(status, int) or not 200 <= status <= 599:
+    if not 200 <= status <= 599:
         raise ValueError(f"status {status!r} is not between 200 and 599")
     return int(status)
 
@@ -347,7 +346,7 @@ def _check_header(name: str, value: str) -> tuple[bytes, bytes]:
     if raw_name.lower() in _OURS:
         raise ValueError(f"header {name!r} is set by the server")
     # A line break would end the field and begin one of the attacker's.
-    if any(byte < 32 and byte != 9 or byte == 127 for byte in raw_value):
+    if any((byte < 32 and byte != 9) or byte == 127 for byte in raw_value):
         raise ValueError(f"header {name!r} has a control character in its value {value!r}")
     return raw_name, raw_value
 

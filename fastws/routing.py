@@ -142,8 +142,13 @@ class Route:
 
     @property
     def methods(self) -> list[str]:
-        """The methods for an ``Allow`` field; a GET resource answers HEAD too."""
-        return sorted({*self.resources, "HEAD"} if "GET" in self.resources else self.resources)
+        """The methods for an ``Allow`` field: a GET resource answers HEAD too, and a WebSocket is opened with GET."""
+        methods = set(self.resources)
+        if "GET" in methods:
+            methods.add("HEAD")
+        if self.upgrade is not None:
+            methods.add("GET")
+        return sorted(methods)
 
 
 class Match(NamedTuple):

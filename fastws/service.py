@@ -166,6 +166,7 @@ class UpgradeOptions:
         ping_interval: seconds between pings; None sends none.
         ping_timeout: seconds to wait for a pong; None waits forever.
         max_backlog: bytes that may wait for a slow client.
+        max_queue: messages that may wait for a suspended handler.
         allowed_origins: the origins that browsers may connect from, such as ``"https://example.com"``; None is any.
     """
 
@@ -176,6 +177,7 @@ class UpgradeOptions:
     ping_interval: float | None
     ping_timeout: float | None
     max_backlog: int
+    max_queue: int
     allowed_origins: frozenset[str] | None
 
     def __init__(
@@ -188,6 +190,7 @@ class UpgradeOptions:
         ping_interval: float | None = 20.0,
         ping_timeout: float | None = 20.0,
         max_backlog: int = 1 << 20,
+        max_queue: int = 16,
         allowed_origins: Iterable[str] | None = None,
     ) -> None:
         checked = {
@@ -198,6 +201,7 @@ class UpgradeOptions:
             "ping_interval": _check_seconds("ping_interval", ping_interval),
             "ping_timeout": _check_seconds("ping_timeout", ping_timeout),
             "max_backlog": _check_size("max_backlog", max_backlog),
+            "max_queue": _check_count("max_queue", max_queue),
             "allowed_origins": _check_origins(allowed_origins),
         }
         for name, value in checked.items():
@@ -211,6 +215,12 @@ def _wrong(option: str, value: object, remedy: str) -> ConfigurationError:
 def _check_size(option: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= sys.maxsize:
         raise _wrong(option, value, "give a number of bytes, an int above 0")
+    return value
+
+
+def _check_count(option: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= sys.maxsize:
+        raise _wrong(option, value, "give a number of messages, an int above 0")
     return value
 
 
