@@ -264,7 +264,6 @@ class HttpProtocol(asyncio.Protocol):
     def on_url(self, part: bytes) -> None:
         """Take the request target, or a part of it."""
         self._target += part
-        self._count(len(part))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field; trailer fields are read and dropped."""
@@ -272,7 +271,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         name = name.lower()
         self._headers.append((name, value.rstrip(b" \t")))
-        self._count(len(name) + len(value) + 4)
+        self._head_size += len(name) + len(value) + 4
         if name == b"upgrade":
             self._upgrade = self._upgrade + b"," + value if self._upgrade else value
 
@@ -281,6 +280,7 @@ class HttpProtocol(asyncio.Protocol):
         parser = self._parser
         self._undigested = 0
         self._reading = _Phase.BODY
+        self._check_size()
         method = parser.get_method().decode()
         upgrading = parser.should_upgrade()
         if upgrading and not has_token(self._upgrade.rstrip(b" \t"), b"websocket"):
@@ -325,11 +325,12 @@ class HttpProtocol(asyncio.Protocol):
 
     # --- Reading.
 
-    def _count(self, size: int) -> None:
-        # 17 is what else is in a usual head, "GET" included; what is unusual is found by `_undigested`.
-        self._head_size += size
+    def _check_size(self) -> None:
+        # A head that is not complete yet is bounded by `_undigested`, so that its fields are not counted one by one.
+        # 17 is what a usual head has besides: "GET", two blanks, the version and two line ends.
         limits = self._server.limits
-        if self._head_size + 17 > limits.max_head_size or len(self._headers) > limits.max_head_fields:
+        size = self._head_size + len(self._target) + 17
+        if size > limits.max_head_size or len(self._headers) > limits.max_head_fields:
             self._stop(error_response(431))
 
     def _stop(self, response: Response) -> NoReturn:
