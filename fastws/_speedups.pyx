@@ -101,3 +101,4 @@ include "core/handler.pxi"       # calling a service, stepping coroutines withou
 include "core/connection.pxi"    # one live connection
 include "core/push.pxi"          # one frame to one connection
 include "core/registry.pxi"      # names, groups, and the functions of the service API
+include "core/probe.pxi"         # the parts alone, for tests and measuring

@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from . import service as services
-from ._speedups import Connection, Endpoint, Group, Members, hub_of_thread, service_context
+from ._speedups import Connection, Group, Members, hub_of_thread, service_context
 from .deadlines import Deadlines
+from .endpoint import make_endpoint
 from .errors import ConfigurationError
 from .http import Headers, Query
 from .http1 import HttpLimits, HttpProtocol
@@ -36,7 +37,6 @@ _T = TypeVar("_T")
 BACKLOG: Final = 4096  # connections that the kernel holds until they are accepted
 GRACE: Final = 5.0  # seconds that shutdown waits beyond what its deadlines add up to
 DRAIN_POLL: Final = 0.01  # seconds
-SERVER_EVENTS: Final = frozenset({"on_start", "on_stop"})
 
 
 class Server:
@@ -131,7 +131,9 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._hub = hub_of_thread(self.loop, _headers_of, Query)
-        self._endpoints = {service: self._make_endpoint(service) for service in self.services if service.upgrade}
+        self._endpoints = {
+            service: make_endpoint(self._hub, service, self._close_timeout) for service in self.services if service.upgrade
+        }
         self.deadlines = Deadlines(self.loop)
         self._server = await self.loop.create_server(functools.partial(HttpProtocol, self), **self._listen)
         self._hub.attach()
@@ -205,24 +207,6 @@ class Server:
         )
 
     # --- Services.
-
-    def _make_endpoint(self, service: Service) -> Endpoint:
-        options = service.upgrade
-        template = service.upgrade_path
-        assert options is not None and template is not None
-        return Endpoint(
-            self._hub,
-            service.name,
-            [handler for event, handler in service.handlers.items() if event not in SERVER_EVENTS],
-            template.names,
-            max_message_size=options.max_message_size,
-            max_backlog=options.max_backlog,
-            max_queue=options.max_queue,
-            ping_interval=options.ping_interval,
-            ping_timeout=options.ping_timeout,
-            idle_timeout=options.idle_timeout,
-            close_timeout=self._close_timeout,
-        )
 
     def _call(self, service: Service, handler: Handler) -> Any:
         """Call `on_start` or `on_stop`; a coroutine becomes a task that broadcasts to its own service."""

@@ -42,6 +42,7 @@ cdef class Endpoint:
     cdef HandlerCall on_idle_timeout
     cdef HandlerCall on_error
     cdef HandlerCall on_close
+    cdef Py_ssize_t path_len   # segments of the path that handlers may name
     cdef uint64_t max_message_size
     cdef size_t max_backlog
     cdef Py_ssize_t max_queue
@@ -66,6 +67,7 @@ cdef class Endpoint:
         self.on_idle_timeout = calls.get("on_idle_timeout")
         self.on_error = calls.get("on_error")
         self.on_close = calls.get("on_close")
+        self.path_len = len(path_names)
         self.max_message_size = max_message_size
         self.max_backlog = max_backlog
         self.max_queue = max_queue
@@ -95,13 +97,13 @@ cdef class Connection:
     # State
     cdef readonly uint64_t id
     cdef uint8_t state
-    cdef bint close_sent
-    cdef bint close_received
-    cdef bint failing          # a handler failed: 1011 goes out when on_error is done
-    cdef bint busy             # a handler is suspended
-    cdef bint paused           # reading is
-    cdef bint entered          # our context is the current one
-    cdef bint released
+    cdef uint8_t close_sent
+    cdef uint8_t close_received
+    cdef uint8_t failing          # a handler failed: 1011 goes out when on_error is done
+    cdef uint8_t busy             # a handler is suspended
+    cdef uint8_t paused           # reading is
+    cdef uint8_t entered          # our context is the current one
+    cdef uint8_t released
     cdef int code              # of the close frame that counts
     cdef str reason
     # Handlers
@@ -145,6 +147,8 @@ cdef class Connection:
     def start(self, transport, bytes response, rest, *, str path="/", str query="", bytes head=b"",
               str subprotocol=None, tuple path_arguments=()):
         """Take over a transport whose opening handshake is done; `response` is still to be sent, `rest` was read."""
+        if self.state != CONNECTING or len(path_arguments) != self.endpoint.path_len:
+            raise ValueError("a connection starts once, with as many path arguments as its service has")
         self.transport = transport
         self.path = path
         self.query_string = query
@@ -713,8 +717,10 @@ cdef class Connection:
     def connection_made(self, transport):
         """Never called: start() takes over a transport that is connected."""
 
-    def get_buffer(self, sizehint):
-        return self.hub.receive_view
+    @property
+    def get_buffer(self):
+        # A transport keeps what it gets here: one callable for all connections, not a bound method for each
+        return self.hub.get_buffer
 
     def buffer_updated(self, Py_ssize_t nbytes):
         cdef Hub hub = self.hub

@@ -207,7 +207,13 @@ cdef object asyncio_leave_task = asyncio.tasks._leave_task
 cdef int enter_task(Hub hub) except -1:
     if hub.parked is None:
         hub.parked = park(hub)
-    asyncio_enter_task(hub.loop, hub.parked.task)
+    try:
+        asyncio_enter_task(hub.loop, hub.parked.task)
+    except RuntimeError:
+        # We were called by a task of somebody else, which steps aside meanwhile
+        hub.outer_task = asyncio.current_task(hub.loop)
+        asyncio_leave_task(hub.loop, hub.outer_task)
+        asyncio_enter_task(hub.loop, hub.parked.task)
     hub.task_entered = True
     return 0
 
@@ -215,6 +221,9 @@ cdef int enter_task(Hub hub) except -1:
 cdef int leave_task(Hub hub) except -1:
     hub.task_entered = False
     asyncio_leave_task(hub.loop, hub.parked.task)
+    if hub.outer_task is not None:
+        outer, hub.outer_task = hub.outer_task, None
+        asyncio_enter_task(hub.loop, outer)
     return 0
 
 

@@ -60,6 +60,7 @@ cdef class Hub:
     # Receiving
     cdef uint8_t *receive_ptr
     cdef object receive_view
+    cdef readonly object get_buffer
     # The turn
     cdef Connection current    # whose callback runs now, or None
     cdef uint32_t turn
@@ -73,6 +74,7 @@ cdef class Hub:
     # Handlers
     cdef HandlerTask parked    # owns the handler that runs now should it suspend
     cdef bint task_entered
+    cdef object outer_task     # a task that stepped aside for it
     # Time
     cdef double now            # loop.time() of the last tick
     cdef double resolution
@@ -99,6 +101,7 @@ cdef class Hub:
         if self.receive_ptr is NULL:
             raise MemoryError
         self.receive_view = PyMemoryView_FromMemory(<char *>self.receive_ptr, RECEIVE_LEN, PyBUF_WRITE)
+        self.get_buffer = self._get_buffer
         self.turn = 1
         self.flush_callback = self._flush
         self.doomed = []
@@ -120,6 +123,9 @@ cdef class Hub:
         if self.cork is not NULL:
             chunk_release(self.cork)
         free(self.receive_ptr)
+
+    def _get_buffer(self, sizehint):
+        return self.receive_view
 
     # -- the turn
 

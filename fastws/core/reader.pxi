@@ -53,6 +53,9 @@ ctypedef struct reader_t:
     bint expects_mask          # a server's reader
 
 
+cdef Py_ssize_t live_partials = 0
+
+
 cdef inline void reader_init(reader_t *reader, uint64_t max_message_size, bint expects_mask) noexcept:
     reader.partial = NULL
     reader.max_message_size = max_message_size
@@ -61,17 +64,21 @@ cdef inline void reader_init(reader_t *reader, uint64_t max_message_size, bint e
 
 cdef void reader_reset(reader_t *reader) noexcept:
     """Forget everything incomplete and give its memory back."""
+    global live_partials
     if reader.partial is not NULL:
+        live_partials -= 1
         free(reader.partial.message)
         free(reader.partial)
         reader.partial = NULL
 
 
 cdef inline partial_t *reader_partial(reader_t *reader) except NULL:
+    global live_partials
     if reader.partial is NULL:
         reader.partial = <partial_t *>calloc(1, sizeof(partial_t))
         if reader.partial is NULL:
             raise MemoryError
+        live_partials += 1
     return reader.partial
 
 
@@ -298,38 +305,3 @@ cdef bytes make_close(int code, str reason):
     if len(text) > MAX_CONTROL_LEN - 2:
         text = text[: MAX_CONTROL_LEN - 2].decode("utf-8", "ignore").encode("utf-8")
     return bytes((code >> 8, code & 0xFF)) + text
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The reader alone, for tests, fuzzing and measuring
-
-@cython.final
-cdef class FrameReader:
-    cdef reader_t reader
-
-    def __cinit__(self, *, uint64_t max_message_size=1048576, bint client=False):
-        reader_init(&self.reader, max_message_size, not client)
-
-    def __dealloc__(self):
-        reader_reset(&self.reader)
-
-    # Public API
-
-    def feed(self, data):
-        cdef bytearray buffer = bytearray(data)
-        cdef uint8_t *position = <uint8_t *>PyByteArray_AS_STRING(buffer)
-        cdef uint8_t *end = position + len(buffer)
-        cdef PyObject *result
-        cdef int kind
-        cdef list events = []
-        while position < end:
-            result = NULL
-            kind = reader_next(&self.reader, &position, end, &result)
-            if kind == EVENT_NONE:
-                continue
-            if kind < 0:
-                events.append((-kind, None))
-                return events
-            events.append((kind, <object>result))
-            Py_DECREF(<object>result)
-        return events

@@ -33,13 +33,13 @@ ctypedef struct outlet_t:
     chunk_t *pending           # frames of this turn, or NULL
     int fd                     # the socket, or -1: only the transport may write
     uint32_t turn              # the last turn in which a lone push went out at once
-    bint accepting             # frames with data are taken
-    bint blocked               # the transport holds bytes of ours
-    bint dirty                 # in the hub's list
-    bint skipped               # left out of the fan-out that is under way
-    bint finishing             # close the transport once everything is sent
-    bint sealed                # nothing can be sent any more
-    bint masking               # a client's: frames leave masked
+    uint8_t accepting             # frames with data are taken
+    uint8_t blocked               # the transport holds bytes of ours
+    uint8_t dirty                 # in the hub's list
+    uint8_t skipped               # left out of the fan-out that is under way
+    uint8_t finishing             # close the transport once everything is sent
+    uint8_t sealed                # nothing can be sent any more
+    uint8_t masking               # a client's: frames leave masked
     int error                  # errno of the send that failed, or 0
     size_t sent                # bytes of pending that the kernel took, when not all
     size_t queued              # bytes in the backlog and handed to the transport

@@ -1,0 +1,80 @@
+# The parts of the core alone, for tests, fuzzing and measuring: nothing else calls this.
+
+@cython.final
+cdef class FrameReader:
+    cdef reader_t reader
+
+    def __cinit__(self, *, uint64_t max_message_size=1048576, bint client=False):
+        reader_init(&self.reader, max_message_size, not client)
+
+    def __dealloc__(self):
+        reader_reset(&self.reader)
+
+    # Public API
+
+    def feed(self, data):
+        cdef bytearray buffer = bytearray(data)
+        cdef uint8_t *position = <uint8_t *>PyByteArray_AS_STRING(buffer)
+        cdef uint8_t *end = position + len(buffer)
+        cdef PyObject *result
+        cdef int kind
+        cdef list events = []
+        while position < end:
+            result = NULL
+            kind = reader_next(&self.reader, &position, end, &result)
+            if kind == EVENT_NONE:
+                continue
+            if kind < 0:
+                events.append((-kind, None))
+                return events
+            events.append((kind, <object>result))
+            Py_DECREF(<object>result)
+        return events
+
+
+def mask(data, key, Py_ssize_t done=0):
+    """Apply the masking key to data that follows `done` bytes of the same payload."""
+    cdef bytes source = bytes(data)
+    cdef bytes wire_key = bytes(key)
+    cdef Py_ssize_t length = len(source)
+    cdef object result
+    cdef PyObject *target
+    if len(wire_key) != 4:
+        raise ValueError("a masking key has 4 bytes")
+    target = PyBytes_FromStringAndSize(NULL, length)
+    result = <object>target
+    Py_DECREF(result)
+    fastws_mask(<uint8_t *>PyBytes_DATA(target), <const uint8_t *>PyBytes_AS_STRING(source), length,
+                fastws_mask_rotate(fastws_mask_load(<const uint8_t *>PyBytes_AS_STRING(wire_key)), done))
+    return result
+
+
+def is_utf8(*pieces):
+    """Whether the pieces together are UTF-8; None while they are and the last character is not complete."""
+    cdef fastws_utf8_t state
+    cdef bytes data
+    memset(&state, 0, sizeof(state))
+    for piece in pieces:
+        data = bytes(piece)
+        if not fastws_utf8_feed(&state, <const uint8_t *>PyBytes_AS_STRING(data), len(data)):
+            return False
+    return True if fastws_utf8_complete(&state) else None
+
+
+def build_frame(uint8_t opcode, data, key=None):
+    """One unfragmented frame, masked if there is a key."""
+    cdef bytes payload = bytes(data)
+    cdef bytes wire_key = b"\0\0\0\0" if key is None else bytes(key)
+    cdef Py_ssize_t length = len(payload)
+    cdef bytearray frame = bytearray(length + MAX_HEADER_LEN)
+    cdef uint8_t *start = <uint8_t *>PyByteArray_AS_STRING(frame)
+    if len(wire_key) != 4:
+        raise ValueError("a masking key has 4 bytes")
+    cdef uint8_t *end = put_frame(start, opcode, <const uint8_t *>PyBytes_AS_STRING(payload), length, key is not None,
+                                  fastws_mask_load(<const uint8_t *>PyBytes_AS_STRING(wire_key)))
+    return bytes(frame[: end - start])
+
+
+def live_objects():
+    """How many chunks of frames and incomplete messages exist now, in all loops of the process."""
+    return {"chunks": live_chunks, "partials": live_partials}

@@ -1,0 +1,42 @@
+"""A compiled service as the core serves it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ._speedups import Endpoint
+
+if TYPE_CHECKING:
+    from ._speedups import Hub
+    from .service import Service
+
+__all__ = ["SERVER_EVENTS", "make_endpoint"]
+
+# Handlers that the server calls itself; all others belong to a connection.
+SERVER_EVENTS: Final = frozenset({"on_start", "on_stop"})
+
+
+def make_endpoint(hub: Hub, service: Service, close_timeout: float) -> Endpoint:
+    """Make what all connections of a service share.
+
+    Args:
+        hub: the hub of the loop that serves.
+        service: one with an upgrade path.
+        close_timeout: seconds to wait for a closing handshake, and for handlers after the end of their connection.
+    """
+    options = service.upgrade
+    template = service.upgrade_path
+    assert options is not None and template is not None, f"{service.name} serves no WebSocket"
+    return Endpoint(
+        hub,
+        service.name,
+        [handler for event, handler in service.handlers.items() if event not in SERVER_EVENTS],
+        template.names,
+        max_message_size=options.max_message_size,
+        max_backlog=options.max_backlog,
+        max_queue=options.max_queue,
+        ping_interval=options.ping_interval,
+        ping_timeout=options.ping_timeout,
+        idle_timeout=options.idle_timeout,
+        close_timeout=close_timeout,
+    )
