@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-# cython: always_allow_keywords=True, binding=False, annotation_typing=False
+# cython: binding=False, annotation_typing=False, autotestdict=False, auto_pickle=False
 """The compiled core of fastws: this file is its table of contents, each part an idea of its own in `core/`.
 
 One translation unit, so that calls between parts are plain C calls; parts are included bottom-up and each builds on
@@ -22,6 +22,7 @@ import asyncio.tasks
 import collections
 import collections.abc
 import contextvars
+import functools
 import logging
 import os
 

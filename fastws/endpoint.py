@@ -26,7 +26,8 @@ def make_endpoint(hub: Hub, service: Service, close_timeout: float) -> Endpoint:
     """
     options = service.upgrade
     template = service.upgrade_path
-    assert options is not None and template is not None, f"{service.name} serves no WebSocket"
+    assert options is not None, f"{service.name} serves no WebSocket"
+    assert template is not None
     return Endpoint(
         hub,
         service.name,

@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from . import service as services
 from ._speedups import Connection, Group, Members, hub_of_thread, service_context
@@ -24,6 +24,8 @@ from .http1 import HttpLimits, HttpProtocol
 from .store import Registry
 
 if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
     from .handshake import Accepted
     from .http import Request
     from .service import Handler, Service
@@ -34,9 +36,25 @@ logger = logging.getLogger("fastws")
 
 _T = TypeVar("_T")
 
-BACKLOG: Final = 4096  # connections that the kernel holds until they are accepted
 GRACE: Final = 5.0  # seconds that shutdown waits beyond what its deadlines add up to
 DRAIN_POLL: Final = 0.01  # seconds
+
+
+class ServeOptions(TypedDict, total=False):
+    """The options of `serve` and `run`."""
+
+    host: str | None
+    port: int
+    sock: socket.socket | None
+    reuse_port: bool
+    backlog: int
+    access_log: bool
+    handshake_timeout: float
+    keep_alive_timeout: float
+    close_timeout: float
+    max_head_size: int
+    max_head_fields: int
+    max_body_size: int
 
 
 class Server:
@@ -44,6 +62,7 @@ class Server:
 
     Attributes:
         services: what is served.
+        addresses: where it listens: `(host, port)`, and more for IPv6.
         groups: connection groups by name, of all services on this event loop.
         stored: stored connections by name, likewise.
     """
@@ -55,11 +74,11 @@ class Server:
         port: int = 9090,
         sock: socket.socket | None = None,
         reuse_port: bool = False,
-        backlog: int = BACKLOG,
+        backlog: int = 4096,
         access_log: bool = False,
         handshake_timeout: float = 10.0,
-        close_timeout: float = 10.0,
         keep_alive_timeout: float = 75.0,
+        close_timeout: float = 10.0,
         max_head_size: int = 16384,
         max_head_fields: int = 128,
         max_body_size: int = 1 << 20,
@@ -81,11 +100,6 @@ class Server:
         self._background: list[asyncio.Task[Any]] = []
 
     # --- What it shows.
-
-    @property
-    def addresses(self) -> list[tuple[Any, ...]]:
-        """The addresses that it listens at: `(host, port)`, and more for IPv6."""
-        return [listening.getsockname() for listening in self._server.sockets]
 
     @property
     def groups(self) -> Registry[Group]:
@@ -126,17 +140,21 @@ class Server:
 
     # --- Its life.
 
-    async def __aenter__(self) -> Server:
+    async def __aenter__(self) -> Self:
         """Start to listen, then run `on_start`."""
         self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._hub = hub_of_thread(self.loop, _headers_of, Query)
-        self._endpoints = {
-            service: make_endpoint(self._hub, service, self._close_timeout) for service in self.services if service.upgrade
-        }
-        self.deadlines = Deadlines(self.loop)
-        self._server = await self.loop.create_server(functools.partial(HttpProtocol, self), **self._listen)
         self._hub.attach()
+        upgrades = [service for service in self.services if service.upgrade]
+        self._endpoints = {service: make_endpoint(self._hub, service, self._close_timeout) for service in upgrades}
+        self.deadlines = Deadlines(self.loop)
+        try:
+            self._server = await self.loop.create_server(functools.partial(HttpProtocol, self), **self._listen)
+        except BaseException:
+            self._hub.detach()
+            raise
+        self.addresses = [listening.getsockname() for listening in self._server.sockets]
         try:
             for service in self.services:
                 self._start_service(service)
@@ -212,7 +230,7 @@ class Server:
         """Call `on_start` or `on_stop`; a coroutine becomes a task that broadcasts to its own service."""
         endpoint = self._endpoints.get(service)
         context = contextvars.copy_context() if endpoint is None else service_context(endpoint)
-        arguments = {name: self for name in handler.keywords}
+        arguments = dict.fromkeys(handler.keywords, self)
         result = context.run(handler.function, *(self for _ in handler.positional), **arguments)
         if handler.is_async:
             return context.run(self.loop.create_task, result)
@@ -245,16 +263,47 @@ def _log_failure(label: str, task: asyncio.Task[Any]) -> None:
 
 
 def _headers_of(head: bytes) -> Headers:
+    """Read back what `open_websocket` made of the header fields."""
     parts = head.split(b"\n")
-    return Headers(list(zip(parts[::2], parts[1::2])))
+    return Headers(list(zip(parts[::2], parts[1::2], strict=True)))
 
 
-def serve(*services: object, **options: Any) -> Server:
+def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
+    """Serve annotated classes; an async context manager that listens while it is entered.
+
+    ::
+
+        async with fastws.serve(Chat, port=9090) as server:
+            await server.serve_forever()
+
+    Args:
+        services: classes, each made once here without arguments, or instances.
+        host: an address or a name to listen at; None is all interfaces.
+        port: 0 lets the system choose; `server.addresses` tells.
+        sock: a socket that is bound already, instead of host and port.
+        reuse_port: let other processes listen at the same port and share its connections.
+        backlog: connections that the kernel holds until they are accepted.
+        access_log: log each HTTP response and each upgrade, to the logger "fastws.access".
+        handshake_timeout: seconds for the head of a request, and again for its body.
+        keep_alive_timeout: seconds that an HTTP connection may idle between two requests.
+        close_timeout: seconds to wait for the peer's close frame, and for handlers after their connection ended.
+        max_head_size: bytes of a request's head; beyond them the answer is 431.
+        max_head_fields: header fields of a request; likewise.
+        max_body_size: bytes of a request's body; beyond them the answer is 413.
+
+    Raises:
+        ConfigurationError: a service is wrong; the message names the class, the method and the remedy.
+        OSError: on entering, it cannot listen there.
+    """
     return Server(*services, **options)
 
 
-def run(*services: object, on_listening: Callable[[Server], None] | None = None, **options: Any) -> None:
+def run(
+    *services: object, on_listening: Callable[[Server], None] | None = None, **options: Unpack[ServeOptions]
+) -> None:
     """Serve until SIGINT or SIGTERM, on uvloop where it exists; blocks.
+
+    It raises the limit of open files to what the system allows.
 
     Args:
         services: as for `serve`, as are all options.

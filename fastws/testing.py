@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 from . import service as services
 from ._speedups import Connection, hub_of_thread
@@ -184,4 +184,4 @@ async def connected_pair(
             await asyncio.sleep(0)
         parked = hub.detach()
         if parked is not None:
-            await asyncio.wait([cast("asyncio.Task[None]", parked)])
+            await asyncio.wait([parked])

@@ -20,12 +20,11 @@ cdef enum connection_state:
 
     MAX_CONTROL_PENDING = 4096  # bytes of pongs that may wait for a peer that does not read
 
-logger = logging.getLogger("fastws")
+cdef object logger = logging.getLogger("fastws")
 # The Connection whose handler runs, or the Endpoint of a service whose background work does
-current_place = contextvars.ContextVar("fastws.current_place")
+cdef object current_place = contextvars.ContextVar("fastws.current_place")
 
 cdef dict FAIL_REASONS = {1002: "protocol error", 1007: "invalid UTF-8", 1009: "message too big"}
-cdef dict NO_ATTRIBUTES = {}
 
 
 @cython.final
@@ -94,6 +93,7 @@ cdef class Connection:
     cdef Hub hub
     cdef Endpoint endpoint
     cdef object transport      # None once it is lost
+    cdef object last_address   # the peer's, from then on
     # State
     cdef readonly uint64_t id
     cdef uint8_t state
@@ -493,7 +493,7 @@ cdef class Connection:
         self.outlet.finishing = True
         if self.outlet.pending is NULL:
             self.finish_sending()
-        return 0
+        return self.ended()
 
     cdef int fail(self, int code, str reason) except -1:
         """Fail the WebSocket Connection (7.1.7): say why, take nothing more, and end it for the service at once."""
@@ -510,9 +510,9 @@ cdef class Connection:
         return 0
 
     cdef void finish_sending(self):
-        """Once all is sent: close the transport, or half of it when the peer may still be sending.
+        """Once all is sent: end our direction. The transport closes when the peer ends its own, or at the deadline.
 
-        Closing a socket with unread input resets it, and a reset may overtake our close frame.
+        Closing a socket with unread input would reset it, and the reset may overtake our close frame.
         """
         cdef outlet_t *outlet = &self.outlet
         if outlet.pending is not NULL or outlet.backlog is not NULL or outlet.blocked or self.transport is None:
@@ -521,10 +521,10 @@ cdef class Connection:
         outlet.sealed = True
         outlet.fd = -1
         try:
-            if self.close_received or not self.transport.can_write_eof():
-                self.transport.close()
-            else:
+            if self.transport.can_write_eof():
                 self.transport.write_eof()
+            else:
+                self.transport.close()
         except (OSError, RuntimeError):
             self.transport.abort()
 
@@ -654,7 +654,8 @@ cdef class Connection:
         if sent == chunk_total(chunk):
             chunk_release(chunk)
         else:
-            backlog_append(outlet, chunk_rest(chunk, &sent), sent)
+            chunk = chunk_rest(chunk, &sent)
+            backlog_append(outlet, chunk, sent)
             if not outlet.blocked:
                 self.hand_over(outlet.fd < 0)
         if outlet.finishing:
@@ -665,7 +666,7 @@ cdef class Connection:
         cdef outlet_t *outlet = &self.outlet
         cdef chunk_t *chunk
         cdef iovec parts[2]
-        cdef int count, i
+        cdef int count
         cdef size_t length
         try:
             while outlet.backlog is not NULL and not outlet.blocked:
@@ -675,7 +676,7 @@ cdef class Connection:
                 chunk = backlog_first(outlet.backlog)
                 length = chunk_total(chunk) - outlet.backlog.offset
                 count = chunk_iov(chunk, outlet.backlog.offset, parts)
-                views = [chunk_view(chunk, &parts[i]) for i in range(count)]
+                views = [memoryview(chunk_view(chunk, &parts[i])) for i in range(count)]
                 backlog_pop(outlet)
                 chunk_release(chunk)
                 self.transport.set_write_buffer_limits(high=0)
@@ -763,6 +764,7 @@ cdef class Connection:
         reader_reset(&self.reader)
         self.leftover = None
         self.wake_drain()
+        self.last_address = self.remote_address
         self.transport = None
         self.ended()
         self.release()
@@ -825,7 +827,7 @@ cdef class Connection:
 
     @property
     def remote_address(self):
-        return None if self.transport is None else self.transport.get_extra_info("peername")
+        return self.last_address if self.transport is None else self.transport.get_extra_info("peername")
 
     @property
     def groups(self):
@@ -885,7 +887,7 @@ cdef class Connection:
         return f"<Connection {self.id} of {self.endpoint.name}, {STATE_NAMES[self.state]}>"
 
 
-STATE_NAMES = ("connecting", "open", "closing", "closed")
+cdef tuple STATE_NAMES = ("connecting", "open", "closing", "closed")
 
 
 cdef int plain_socket(transport) except -2:

@@ -65,6 +65,7 @@ cdef inline int parse_header(const uint8_t *data, size_t available, header_t *he
     if available < needed:
         return NEED_MORE
     header.length = short_len
+    header.key = 0
     if extended:
         header.length = 0
         for i in range(extended):

@@ -23,13 +23,14 @@ cdef enum handler_event:
     GIVE_SECOND = 2            # reason
     GIVE_PATH = 3              # and on: the segments of the path
 
-EVENT_NAMES = ("on_open", "on_text_message", "on_binary_message", "on_ping", "on_pong", "on_idle_timeout", "on_error",
+cdef tuple EVENT_NAMES = ("on_open", "on_text_message", "on_binary_message", "on_ping", "on_pong", "on_idle_timeout", "on_error",
                "on_close")
-ARGUMENT_SOURCES = {"connection": GIVE_CONNECTION, "text": GIVE_FIRST, "data": GIVE_FIRST, "error": GIVE_FIRST,
+cdef dict ARGUMENT_SOURCES = {"connection": GIVE_CONNECTION, "text": GIVE_FIRST, "data": GIVE_FIRST, "error": GIVE_FIRST,
                     "code": GIVE_FIRST, "reason": GIVE_SECOND}
 
 
 @cython.final
+@cython.internal
 cdef class HandlerCall:
     # One handler of a service, ready to be called
     cdef object function       # a bound method
@@ -74,6 +75,7 @@ cdef class HandlerCall:
 
 
 @cython.final
+@cython.internal
 cdef class HandlerTask:
     # What a Task of ours runs: nothing while it is parked, then the one coroutine that it adopted
     cdef Hub hub
@@ -184,17 +186,16 @@ cdef class HandlerTask:
 collections.abc.Coroutine.register(HandlerTask)
 
 
+cdef object new_task = functools.partial(asyncio.Task, name="fastws handler")
+
+
 cdef HandlerTask park(Hub hub):
     """A Task that waits to adopt a handler."""
     cdef HandlerTask parked = HandlerTask.__new__(HandlerTask)
     parked.hub = hub
     # In a context of its own: the current one would keep the current connection alive
-    parked.task = hub.base_context.run(new_task, parked, hub.loop)
+    parked.task = hub.base_context.run(new_task, parked, loop=hub.loop)
     return parked
-
-
-def new_task(coroutine, loop):
-    return asyncio.Task(coroutine, loop=loop, name="fastws handler")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

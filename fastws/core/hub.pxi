@@ -16,8 +16,8 @@ cdef enum:
     RELEASE_GIL_LEN = 131072   # bytes; likewise for one send
     MAX_RETIRED_GROUPS = 100000  # names of removed groups that are remembered
 
-MAX_RESOLUTION = 1.0           # seconds between two ticks, at most
-MIN_RESOLUTION = 0.01          # and at least
+cdef double MAX_RESOLUTION = 1.0           # seconds between two ticks, at most
+cdef double MIN_RESOLUTION = 0.01          # and at least
 
 cdef dict hubs = {}            # thread id -> the Hub that serves there
 
@@ -92,7 +92,7 @@ cdef class Hub:
     cdef object make_query
 
     def __cinit__(self, loop, make_headers, make_query):
-        cdef size_t i
+        cdef int i
         self.loop = loop
         self.call_soon = loop.call_soon
         self.thread_id = PyThread_get_thread_ident()

@@ -132,7 +132,7 @@ cdef int reader_next(reader_t *reader, uint8_t **position, uint8_t *end, PyObjec
     partial.in_payload = True
     partial.fin = header.fin
     partial.opcode = header.opcode
-    partial.key = header.key if header.masked else 0
+    partial.key = header.key
     partial.remaining = header.length
     partial.control_len = 0
     if header.opcode == OP_TEXT or header.opcode == OP_BINARY:
@@ -177,7 +177,7 @@ cdef inline int reader_whole(const header_t *header, uint8_t **position, PyObjec
     """Make the object of a complete, unfragmented frame."""
     cdef uint8_t *payload = position[0]
     cdef Py_ssize_t length = <Py_ssize_t>header.length
-    cdef uint32_t key = header.key if header.masked else 0
+    cdef uint32_t key = header.key
     position[0] += length
     if header.opcode == OP_TEXT:
         return decode_masked(payload, length, key, result)

@@ -195,6 +195,7 @@ cdef void backlog_advance(outlet_t *outlet, size_t sent) noexcept:
 
 
 @cython.final
+@cython.internal
 cdef class ChunkView:
     # Bytes of a chunk for a transport that wants Python buffers; keeps the chunk alive as long as the transport does
     cdef chunk_t *chunk

@@ -1,0 +1,363 @@
+"""The typed face of the compiled core, with the docstrings that users read."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias, final
+
+from .service import Handler
+
+_Data: TypeAlias = bytes | bytearray | memoryview
+_Exclude: TypeAlias = Connection | Iterable[Connection] | None
+
+# --- What users hold.
+
+@final
+class Delivery:
+    """What became of a push; true when it matched anybody.
+
+    A frame counts as queued once it is on its way to the kernel: collected for the end of the turn, sent, or waiting
+    within `max_backlog`. It is dropped for a connection that is closing, or that reads too slowly.
+    """
+
+    @property
+    def matched(self) -> int:
+        """Recipients that there were."""
+    @property
+    def queued(self) -> int:
+        """Recipients that the frame is on its way to."""
+    @property
+    def dropped(self) -> int:
+        """Recipients that will not get it."""
+    def __init__(self, matched: int = 0, queued: int = 0, dropped: int = 0) -> None: ...
+    def __bool__(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Connection:
+    """One client of a service, from the opening handshake until its `on_close` has run.
+
+    It belongs to the thread of the server's loop; from elsewhere its methods raise `WrongThreadError`. It is made by a
+    server, and lives on as an object as long as somebody holds it: after the end pushes to it are dropped.
+    """
+
+    def __new__(cls, endpoint: Endpoint, *, client: bool = False) -> Connection: ...
+    def start(
+        self,
+        transport: asyncio.Transport,
+        response: bytes,
+        rest: bytes,
+        *,
+        path: str = "/",
+        query: str = "",
+        head: bytes = b"",
+        subprotocol: str | None = None,
+        path_arguments: tuple[str, ...] = (),
+    ) -> None:
+        """Take over a transport whose opening handshake is accepted, and run `on_open`; for servers."""
+    @property
+    def id(self) -> int:
+        """A number that no other connection of this event loop has or had."""
+    @property
+    def path(self) -> str:
+        """The path that the client asked for, decoded."""
+    @property
+    def query(self) -> Any:
+        """The parameters of the query, an `http.Query`: a mapping to first values, with `get_all`."""
+    @property
+    def headers(self) -> Any:
+        """The header fields of the opening handshake, an `http.Headers`: a case-insensitive mapping, with `get_all`."""
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol in use, or None (RFC 6455 section 1.9)."""
+    @property
+    def remote_address(self) -> Any:
+        """The peer's address, such as ``("203.0.113.7", 52100)``; also after the end."""
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be pushed: from `on_open` until either side begins to close."""
+    @property
+    def groups(self) -> frozenset[str]:
+        """The names of the groups that it is in."""
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the service likes to remember of this client; fastws never looks at it."""
+    @property
+    def buffered(self) -> int:
+        """Bytes that are queued and that the kernel has not taken yet."""
+    @property
+    def close_code(self) -> int | None:
+        """The close code once it is closed: the peer's, else ours, else 1006 (RFC 6455 section 7.1.5); before, None."""
+    @property
+    def close_reason(self) -> str | None:
+        """The reason that belongs to `close_code`."""
+    @property
+    def was_clean(self) -> bool:
+        """Whether both close frames were exchanged (RFC 6455 section 7.1.4)."""
+    async def drain(self) -> None:
+        """Wait until nothing is queued, or the connection ends.
+
+        For producers that prefer waiting to being dropped. Returns at once while the client reads; may be cancelled.
+        """
+    def push_text(self, text: str) -> Delivery:
+        """Send a text message to this client.
+
+        Never waits. The frame leaves at the end of the running handler, or of the loop's turn; a lone push from a task
+        leaves at once.
+
+        Raises:
+            UnicodeEncodeError: the text has lone surrogates, which UTF-8 cannot carry.
+            WrongThreadError: this is not the server's thread.
+        """
+    def push_binary(self, data: _Data) -> Delivery:
+        """Send a binary message to this client, as `push_text` does; a mutable buffer is copied."""
+    def broadcast_text(self, text: str, *, exclude: _Exclude = None) -> Delivery:
+        """Send a text message to every client of this connection's service.
+
+        Args:
+            text: the message.
+            exclude: a connection, or several, that shall not get it.
+        """
+    def broadcast_binary(self, data: _Data, *, exclude: _Exclude = None) -> Delivery:
+        """Send a binary message to every client of this connection's service."""
+    def store(self, name: str) -> None:
+        """Keep this connection under a name, in place of an earlier holder, which stays open."""
+    def join(self, group: str) -> None:
+        """Join a group, which is made if there is none; joining twice changes nothing.
+
+        Raises:
+            GroupRemovedError: the group was removed and its name is retired.
+        """
+    def leave(self, group: str) -> bool:
+        """Leave a group; False when it was not in."""
+    def close(self, code: int = 1000, reason: str = "") -> bool:
+        """Begin the closing handshake (RFC 6455 section 7.1.2); False when it has begun already.
+
+        What was pushed before leaves first. The client has `close_timeout` seconds to answer.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014, or 3000 to 4999.
+            reason: for people; cut to 123 bytes of UTF-8 between two characters.
+
+        Raises:
+            ValueError: the code may not be sent.
+        """
+    # asyncio.BufferedProtocol, for the transport
+    @property
+    def get_buffer(self) -> Callable[[int], memoryview]: ...
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+    def buffer_updated(self, nbytes: int) -> None: ...
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> bool: ...
+    def connection_lost(self, exc: Exception | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+
+@final
+class Members:
+    """A live set of connections: `len` and `in` cost the same whatever its size; iterating goes over a snapshot."""
+
+    def __new__(cls) -> Members: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, connection: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[Connection]: ...
+
+@final
+class Group:
+    """Connections under a common name; a live set like `Members`."""
+
+    def __new__(cls, name: str) -> Group: ...
+    @property
+    def name(self) -> str:
+        """The name of the group."""
+    @property
+    def members(self) -> Members:
+        """The connections in it."""
+    def __len__(self) -> int: ...
+    def __contains__(self, connection: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[Connection]: ...
+
+# --- Functions of fastws.ws.
+
+def push_text(text: str) -> Delivery:
+    """Send a text message to the client whose handler runs.
+
+    Raises:
+        NoCurrentConnectionError: no handler of a connection runs here.
+        UnicodeEncodeError: the text has lone surrogates, which UTF-8 cannot carry.
+        WrongThreadError: this is not the server's thread; so do all functions here.
+    """
+
+def push_binary(data: _Data) -> Delivery:
+    """Send a binary message to the client whose handler runs; a mutable buffer is copied."""
+
+def broadcast_text(text: str, *, exclude: _Exclude = None) -> Delivery:
+    """Send a text message to every client of the service whose handler runs, the sender included.
+
+    Args:
+        text: the message; its frame is built once for all.
+        exclude: a connection, or several, that shall not get it.
+
+    Raises:
+        NoCurrentConnectionError: no handler of a service runs here.
+    """
+
+def broadcast_binary(data: _Data, *, exclude: _Exclude = None) -> Delivery:
+    """Send a binary message to every client of the service whose handler runs, the sender included."""
+
+def store_connection(name: str) -> None:
+    """Keep the current connection globally under a name; a later holder replaces an earlier, which stays open.
+
+    Raises:
+        TypeError, ValueError: the name is no string, or empty; so for every name and group here.
+    """
+
+def remove_stored_connection(name: str) -> bool:
+    """Forget a stored name; its connection stays open. False when there was none."""
+
+def push_text_to_connection(name: str, text: str) -> Delivery:
+    """Send a text message to a stored connection of any service; matches nobody when the name is not stored.
+
+    Raises:
+        NotServingError: no server runs in this process.
+    """
+
+def push_binary_to_connection(name: str, data: _Data) -> Delivery:
+    """Send a binary message to a stored connection of any service."""
+
+def add_connection_to_group(group: str) -> None:
+    """Have the current connection join a group, which is made if there is none; joining twice changes nothing.
+
+    Raises:
+        GroupRemovedError: the group was removed and its name is retired.
+    """
+
+def remove_connection_from_group(group: str) -> bool:
+    """Have the current connection leave a group; False when it was not in."""
+
+def push_text_to_group(group: str, text: str, *, exclude: _Exclude = None) -> Delivery:
+    """Send a text message to all members of a group, of any service, once to each.
+
+    Raises:
+        GroupRemovedError: the group was removed and its name is retired.
+    """
+
+def push_binary_to_group(group: str, data: _Data, *, exclude: _Exclude = None) -> Delivery:
+    """Send a binary message to all members of a group, of any service, once to each."""
+
+def remove_connection_group(group: str) -> bool:
+    """Dissolve a group and retire its name; its connections stay open and in their other groups.
+
+    The last 100,000 retired names are remembered. False when there was no such group.
+    """
+
+def create_connection_group(group: str) -> None:
+    """Make a group that stays when its last member leaves; brings a retired name back."""
+
+def close_connection(code: int = 1000, reason: str = "") -> bool:
+    """Begin to close the current connection, as `Connection.close` does."""
+
+def close_stored_connection(name: str, code: int = 1000, reason: str = "") -> bool:
+    """Begin to close a stored connection; False when the name is not stored."""
+
+def close_connection_group(group: str, code: int = 1000, reason: str = "") -> int:
+    """Begin to close all members of a group; returns how many."""
+
+# --- For the modules of fastws.
+
+@final
+class Hub:
+    """What all connections of one event loop share."""
+
+    def __new__(
+        cls,
+        loop: asyncio.AbstractEventLoop,
+        make_headers: Callable[[bytes], Mapping[str, str]],
+        make_query: Callable[[str], Mapping[str, str]],
+    ) -> Hub: ...
+    @property
+    def groups(self) -> dict[str, Group]:
+        """Groups by name."""
+    @property
+    def stored(self) -> dict[str, Connection]:
+        """Stored connections by name."""
+    @property
+    def get_buffer(self) -> Callable[[int], memoryview]:
+        """The `get_buffer` of all connections."""
+    def attach(self) -> None:
+        """Count one more server or client on this loop."""
+    def detach(self) -> asyncio.Task[None] | None:
+        """Count one less; with the last the registries are emptied. Returns the task to wait for."""
+
+@final
+class Endpoint:
+    """What all connections of one service share: handlers, limits, and the set of all of them."""
+
+    def __new__(
+        cls,
+        hub: Hub,
+        name: str,
+        handlers: list[Handler],
+        path_names: tuple[str, ...],
+        *,
+        max_message_size: int,
+        max_backlog: int,
+        max_queue: int,
+        ping_interval: float | None,
+        ping_timeout: float | None,
+        idle_timeout: float | None,
+        close_timeout: float,
+    ) -> Endpoint: ...
+    @property
+    def hub(self) -> Hub:
+        """The hub of its loop."""
+    @property
+    def name(self) -> str:
+        """The name of the service."""
+    @property
+    def members(self) -> Members:
+        """All open connections."""
+    @property
+    def live(self) -> int:
+        """How many connections have not come to their end."""
+    @property
+    def unhandled(self) -> int:
+        """How many messages no handler wanted."""
+
+def hub_of_thread(
+    loop: asyncio.AbstractEventLoop,
+    make_headers: Callable[[bytes], Mapping[str, str]],
+    make_query: Callable[[str], Mapping[str, str]],
+) -> Hub:
+    """Return the hub of the running loop; made when there is none."""
+
+def service_context(endpoint: Endpoint) -> contextvars.Context:
+    """Return a new context in which broadcasts go to the clients of a service."""
+
+# --- The parts alone, for tests and measuring.
+
+@final
+class FrameReader:
+    """A reader of frames without a connection.
+
+    Args:
+        max_message_size: bytes of a message.
+        client: read as a client does, which expects unmasked frames.
+    """
+
+    def __new__(cls, *, max_message_size: int = 1048576, client: bool = False) -> FrameReader: ...
+    def feed(self, data: _Data) -> list[tuple[int, str | bytes | None]]:
+        """Take bytes; returns the events in them: opcode and message, or last the close code to fail with and None."""
+
+def mask(data: _Data, key: bytes, done: int = 0) -> bytes:
+    """Apply a masking key to data that follows `done` bytes of the same payload (RFC 6455 section 5.3)."""
+
+def is_utf8(*pieces: _Data) -> bool | None:
+    """Tell whether the pieces together are UTF-8; None while they are and the last character is not complete."""
+
+def build_frame(opcode: int, data: _Data, key: bytes | None = None) -> bytes:
+    """Build one unfragmented frame, masked if there is a key (RFC 6455 section 5.2)."""
+
+def live_objects() -> dict[str, int]:
+    """Count the chunks of frames and the incomplete messages that exist now in the process."""
