@@ -1,9 +1,20 @@
-"""Every coroutine test runs on each event loop that a server may run on."""
+"""Every coroutine test runs on each event loop that a server may run on, and leaves nothing behind."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import logging
 import sys
+
+import pytest
+
+import fastws
+from fastws import _speedups
+from fastws.testing import connected_pair
+
+from .client import Client
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -13,3 +24,95 @@ def pytest_asyncio_loop_factories(config, item):
 
         factories["uvloop"] = uvloop.new_event_loop
     return factories
+
+
+class Failures(logging.Handler):
+    """The errors that were logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def messages(self) -> list[str]:
+        return [record.getMessage() for record in self.records]
+
+
+@pytest.fixture
+def failures():
+    """For tests that expect errors: those that were logged."""
+    handler = Failures()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
+def live_objects() -> dict[str, int]:
+    counts = _speedups.live_objects()
+    if any(counts.values()):
+        gc.collect()
+        counts = _speedups.live_objects()
+    return counts
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request):
+    """No error is logged but where a test looks for it, and no frame nor incomplete message outlives a test."""
+    expected = {"failures", "caplog", "capfd"} & set(request.fixturenames)
+    failures = request.getfixturevalue("failures")
+    before = live_objects()
+    yield
+    assert live_objects() == before
+    assert expected or not failures.records, failures.messages()
+
+
+@pytest.fixture
+async def no_task_left():
+    """Every task that a test started, or a server for it, has ended."""
+    yield
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        _, left = await asyncio.wait(left, timeout=1)
+    assert not left
+
+
+@pytest.fixture
+async def serve(no_task_left):
+    """Serve services at a free port until the test ends: `server = await serve(Chat, close_timeout=1)`."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def serve(*services: object, **options) -> fastws.Server:
+            # Tests that wait for the end of this say so; others must not need it
+            options = {"port": 0, "close_timeout": 5.0, **options}
+            return await stack.enter_async_context(fastws.serve(*services, **options))
+
+        yield serve
+
+
+@pytest.fixture
+async def connect(serve):
+    """Connect a client: `client = await connect(server)`, to the first WebSocket or to a path."""
+    clients: list[Client] = []
+
+    async def connect(server: fastws.Server, path: str | None = None, **options) -> Client:
+        if path is None:
+            path = next(service.upgrade_path.text for service in server.services if service.upgrade)
+        clients.append(await Client.connect(server.addresses[0][1], path, **options))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.transport.abort()
+
+
+@pytest.fixture
+async def pair(no_task_left):
+    """Connect two services in memory: `connection, client = await pair(Chat, Recorder)`."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def pair(*sides: object, **options):
+            return await stack.enter_async_context(connected_pair(*sides, **options))
+
+        yield pair
