@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+import fastws
+from fastws import cli, reload
+
+CHAT = """
+from fastws import http, ws
+
+@http.base_path("/chat")
+@ws.upgrade_path("/websocket")
+class Chat:
+    @http.get("/motd")
+    def motd(self):
+        return "be kind"
+
+@http.base_path("/news")
+class News:
+    def __init__(self, text="none"):
+        self.text = text
+
+    @http.get("/")
+    def latest(self):
+        return self.text
+
+news = News("some")
+"""
+
+CHAT_LISTING = """\
+ws://{0}/chat/websocket  Chat
+http://{0}/chat/motd     Chat  GET
+http://{0}/news          News  GET
+"""
+
+
+class Listening:
+    """What the command shows of a server, and the arguments that it gave."""
+
+    def __init__(self) -> None:
+        self.services: tuple[object, ...] = ()
+        self.options: dict[str, object] = {}
+        self.addresses = [("127.0.0.1", 9090)]
+
+    def run(self, *services, on_listening, **options) -> None:
+        self.services = tuple(fastws.service.compile(service) for service in services)
+        self.options = options
+        on_listening(self)
+
+
+@pytest.fixture
+def served(monkeypatch):
+    listening = Listening()
+    monkeypatch.setattr("fastws.server.run", listening.run)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.setattr("logging.basicConfig", lambda **_: None)
+    return listening
+
+
+@pytest.fixture
+def chat(tmp_path):
+    path = tmp_path / "chat_service.py"
+    path.write_text(CHAT)
+    return path
+
+
+def names(served: Listening) -> list[str]:
+    return [service.name for service in served.services]
+
+
+# --- Finding services.
+
+
+def test_all_services_of_a_file_are_served_and_listed(served, chat, capsys):
+    assert cli.main(["run", str(chat)]) == 0
+    assert names(served) == ["Chat", "News"]
+    assert capsys.readouterr().out == CHAT_LISTING.format("127.0.0.1:9090")
+
+
+def test_the_options_reach_the_server(served, chat):
+    assert cli.main(["run", str(chat), "--host", "::1", "--port", "0", "--access-log"]) == 0
+    assert served.options == {"host": "::1", "port": 0, "access_log": True}
+
+
+def test_an_address_of_ipv6_is_listed_in_brackets(served, chat, capsys):
+    served.addresses = [("::1", 9090, 0, 0)]
+    cli.main(["run", str(chat)])
+    assert "ws://[::1]:9090/chat/websocket" in capsys.readouterr().out
+
+
+def test_one_class_or_instance_is_served_by_its_name(served, chat):
+    assert cli.main(["run", f"{chat}:Chat", f"{chat}:news"]) == 0
+    assert names(served) == ["Chat", "News"]
+    assert served.services[1].instance.text == "some"
+
+
+def test_a_module_is_found_beside_the_working_directory(served, chat, monkeypatch):
+    monkeypatch.chdir(chat.parent)
+    assert cli.main(["run", "chat_service:News"]) == 0
+    assert names(served) == ["News"]
+
+
+def test_what_a_file_imports_is_not_served_twice(served, chat):
+    other = chat.parent / "other.py"
+    other.write_text("from chat_service import Chat, News\nclass Mine(Chat): pass\n" + CHAT.replace("Chat", "Talk"))
+    assert cli.main(["run", str(other)]) == 0
+    assert sorted(names(served)) == ["News", "Talk"]
+
+
+# --- What goes wrong.
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "message"),
+    [
+        ("nowhere.py", 2, "there is no file nowhere.py"),
+        ("nowhere.module", 2, "there is no module nowhere.module; a file is given as FILE.py"),
+        ("chat_service:Nobody", 2, "chat_service has no Nobody"),
+        ("chat_service:http", 1, "is no service"),
+        ("string", 2, "string has no service; annotate a class of it"),
+        ("wrong.py", 1, 'Wrong has no base path; annotate the class with @http.base_path("/...")'),
+        ("marked.py", 1, 'http.base_path needs a path: write @http.base_path("/...")'),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_status(served, chat, monkeypatch, capsys, target, status, message):
+    monkeypatch.chdir(chat.parent)
+    (chat.parent / "wrong.py").write_text("from fastws import ws\n@ws.upgrade_path('/')\nclass Wrong: pass\n")
+    (chat.parent / "marked.py").write_text("from fastws import http\n@http.base_path\nclass Wrong: pass\n")
+    assert cli.main(["run", target]) == status
+    captured = capsys.readouterr()
+    assert captured.err.startswith("fastws: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(("code", "last"), [("1 / 0", "ZeroDivisionError: division by zero"), ("def", "SyntaxError: ")])
+def test_an_exception_in_a_file_is_shown_from_its_first_line(served, tmp_path, capsys, code, last):
+    path = tmp_path / "failing.py"
+    path.write_text(code + "\n")
+    assert cli.main(["run", str(path)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith(last)
+    assert not any("cli.py" in line or "importlib" in line for line in lines)
+    assert any("failing.py" in line for line in lines[:2])
+
+
+def test_an_import_that_a_module_misses_is_not_taken_for_the_module(served, tmp_path, monkeypatch, capsys):
+    (tmp_path / "needs_more.py").write_text("import nowhere_to_be_found\n")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", "needs_more"]) == 1
+    assert "No module named 'nowhere_to_be_found'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["run", "a.py", "--port", "70000"], ["run", "a.py", "--rel"], ["walk"]]
+)
+def test_a_wrong_command_is_refused_with_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: fastws" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"fastws {fastws.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_the_help_has_examples(arguments, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert "fastws run chat.py --reload" in capsys.readouterr().out
+
+
+# --- The command itself.
+
+
+@pytest.fixture
+def start(tmp_path):
+    children = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-m", "fastws", "run", *arguments]
+        child = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+def url_in(line: str) -> str:
+    match = re.search(r"http://\S+", line)
+    assert match is not None, line
+    return match[0]
+
+
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return response.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_served_file_answers_until_a_signal_ends_it_with_status_0(start, chat, number):
+    child = start(str(chat), "--port", "0")
+    assert child.stdout is not None
+    assert child.stdout.readline().startswith("ws://127.0.0.1:")
+    assert read(url_in(child.stdout.readline())) == b"be kind"
+    child.send_signal(number)
+    assert child.wait(10) == 0
+    assert child.stderr is not None
+    assert child.stderr.read() == ""
+
+
+def test_a_port_in_use_is_said_in_one_line(start, chat):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        child = start(str(chat), "--port", str(taken.getsockname()[1]))
+        _, errors = child.communicate(timeout=10)
+    assert child.returncode == 1
+    assert re.fullmatch(
+        r"fastws: cannot listen at 127\.0\.0\.1:\d+: .*in use; choose another --host or --port\n", errors
+    )
+
+
+def test_a_change_starts_the_service_again_also_after_a_syntax_error(start, tmp_path):
+    path = tmp_path / "motd.py"
+    helper = tmp_path / "motd_text.py"
+    helper.write_text("text = 'first'\n")
+    path.write_text(
+        "from fastws import http\nimport motd_text\n@http.base_path('/')\nclass Motd:\n"
+        "    @http.get('/')\n    def motd(self):\n        return motd_text.text\n"
+    )
+    child = start(str(path), "--port", "0", "--reload")
+    assert child.stdout is not None
+    assert child.stderr is not None
+    assert read(url_in(child.stdout.readline())) == b"first"
+    helper.write_text("text = (\n")
+    assert child.stderr.readline() == "fastws: code changed, starting again\n"
+    while child.stderr.readline() != "fastws: ended; waiting for a change\n":
+        pass
+    helper.write_text("text = 'second'\n")
+    assert read(url_in(child.stdout.readline())) == b"second"
+    child.send_signal(signal.SIGINT)
+    assert child.wait(10) == 0
+
+
+def test_a_service_that_cannot_start_is_started_when_its_file_is_mended(start, chat):
+    broken = chat.parent / "broken.py"
+    broken.write_text("def\n")
+    chat.write_text("import broken\n" + CHAT)
+    child = start(str(chat), "--port", "0", "--reload")
+    assert child.stdout is not None
+    assert child.stderr is not None
+    while child.stderr.readline() != "fastws: ended; waiting for a change\n":
+        pass
+    broken.write_text("")
+    assert child.stdout.readline().startswith("ws://127.0.0.1:")
+
+
+def test_nothing_is_reported_when_nobody_watches(monkeypatch, tmp_path):
+    monkeypatch.delenv("FASTWS_RELOAD_REPORT", raising=False)
+    reload.report()
+    monkeypatch.setenv("FASTWS_RELOAD_REPORT", str(tmp_path / "files"))
+    reload.report()
+    files = [line.partition(" ")[2] for line in (tmp_path / "files").read_text().splitlines()]
+    assert cli.__file__ in files or "site-packages" in cli.__file__
+    assert os.__file__ not in files
