@@ -203,8 +203,9 @@ def start(tmp_path):
 
     yield start
     for child in children:
-        child.kill()
-        child.communicate()
+        # Not killed: with --reload it has a child of its own to end.
+        child.terminate()
+        child.communicate(timeout=10)
 
 
 def url_in(line: str) -> str:

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from fastws import errors, http
+
+SENTENCES = [
+    (errors.HandshakeError(403, (), b"no\n"), "opening handshake refused with 403: no"),
+    (errors.HandshakeError(403), "opening handshake refused with 403"),
+    (errors.ProtocolError(1002, "reserved bits"), "1002 reserved bits"),
+    (errors.ProtocolError(1009), "1009"),
+    (errors.NoCurrentConnectionError("push_text"), "ws.push_text acts on the connection whose handler runs"),
+    (errors.WrongThreadError("push_text"), "use server.call_from_thread(push_text, ...)"),
+    (errors.NotServingError("push_text"), "push_text needs a running server"),
+    (errors.GroupRemovedError("lobby"), "group 'lobby' was removed"),
+    (errors.HandlerError("Chat.said", "int"), "Chat.said returned int; a reply is str"),
+    (http.Refuse(404), "404 Not Found"),
+]
+
+
+@pytest.mark.parametrize(("error", "words"), SENTENCES)
+def test_an_error_says_what_happened_and_what_to_do(error, words):
+    assert words in str(error)
+    assert not str(error).endswith(".")
+
+
+@pytest.mark.parametrize("error", [error for error, _ in SENTENCES])
+def test_an_error_is_in_the_tree_and_can_be_copied(error):
+    assert isinstance(error, errors.FastWSError)
+    assert str(copy.copy(error)) == str(error)
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_the_tree_in_the_docstring_is_complete(name):
+    assert name in errors.__doc__
