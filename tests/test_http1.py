@@ -777,6 +777,7 @@ async def test_no_websocket_is_opened_at_shutdown(serve):
 
 
 async def test_the_access_log_has_one_line_per_response(serve, caplog):
+    caplog.set_level(logging.INFO, "fastws.access")
     server = await serve(Chat)
     await server.ask(get("/chat/a?b=c", close=False) + b"garbage")
     await server.ask(get("/chat/a", *OPENING, close=False))
