@@ -37,6 +37,7 @@ from .heads import encode_head, error_response, origin_form
 from .http import Refuse, Request, Response, call, to_response
 
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import Coroutine
 
     from .deadlines import Deadlines
@@ -104,6 +105,9 @@ class Server(Protocol):
     @property
     def closing(self) -> bool:
         """Whether the server shuts down: responses are the last ones, and no WebSocket is opened."""
+
+    def context_of(self, resource: Resource) -> contextvars.Context:
+        """Make the context that a resource runs in, where `ws.broadcast_text` goes to its own service."""
 
     def open_websocket(
         self, transport: asyncio.Transport, service: Service, request: Request, accepted: Accepted, rest: bytes
@@ -498,9 +502,11 @@ class HttpProtocol(asyncio.Protocol):
 
     def _call(self, exchange: _Exchange, resource: Resource, request: Request) -> None:
         try:
-            result = call(resource, request)
+            context = self._server.context_of(resource)
+            result = context.run(call, resource, request)
             if resource.handler.is_async:
-                self._task = self._server.loop.create_task(self._finish(exchange, resource, result))
+                finishing = self._finish(exchange, resource, result)
+                self._task = context.run(self._server.loop.create_task, finishing)
                 return
             response = to_response(result)
         except Exception as error:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .handshake import Accepted
     from .http import Request
-    from .service import Handler, Service
+    from .service import Handler, Resource, Service
 
 __all__ = ["Server", "run", "serve"]
 
@@ -87,6 +87,7 @@ class Server:
             raise ConfigurationError("there is nothing to serve: give at least one service")
         self.services: tuple[Service, ...] = tuple(services.compile(target) for target in targets)
         self.router = services.Router(self.services)
+        self._owners = {id(resource): service for service in self.services for resource in service.resources}
         self.limits = HttpLimits(max_head_size, max_head_fields, max_body_size, handshake_timeout, keep_alive_timeout)
         self.access_log = access_log
         self.closing = False
@@ -226,10 +227,17 @@ class Server:
 
     # --- Services.
 
+    def context_of(self, resource: Resource) -> contextvars.Context:
+        """Make the context that an HTTP resource runs in: broadcasts go to the clients of its own service."""
+        return self._context(self._owners[id(resource)])
+
+    def _context(self, service: Service) -> contextvars.Context:
+        endpoint = self._endpoints.get(service)
+        return contextvars.copy_context() if endpoint is None else service_context(endpoint)
+
     def _call(self, service: Service, handler: Handler) -> Any:
         """Call `on_start` or `on_stop`; a coroutine becomes a task that broadcasts to its own service."""
-        endpoint = self._endpoints.get(service)
-        context = contextvars.copy_context() if endpoint is None else service_context(endpoint)
+        context = self._context(service)
         arguments = dict.fromkeys(handler.keywords, self)
         result = context.run(handler.function, *(self for _ in handler.positional), **arguments)
         if handler.is_async:

@@ -98,7 +98,7 @@ def upgrade_path(
         max_queue: messages that may wait for a suspended `async` handler until reading is paused; they are also
             bounded by `max_message_size` in sum.
         allowed_origins: origins that browsers may connect from, such as `"https://example.com"`; others get a 403.
-            None allows any. A client that sends no Origin is no browser and always allowed (RFC 6455 section 10.2).
+            Clients that send no Origin get it too. None allows any (RFC 6455 section 10.2).
 
     Raises:
         ConfigurationError: an option is wrong; the message names it.

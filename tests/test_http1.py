@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import contextlib
 import logging
 import socket
@@ -29,6 +30,9 @@ class Server:
         self.access_log = True
         self.closing = False
         self.opened: list[tuple[str, Request, str | None, bytes]] = []
+
+    def context_of(self, resource) -> contextvars.Context:
+        return contextvars.copy_context()
 
     def open_websocket(self, transport, service, request, accepted, rest) -> None:
         self.opened.append((service.name, request, accepted.subprotocol, rest))

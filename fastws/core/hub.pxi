@@ -120,6 +120,10 @@ cdef class Hub:
         for i in range(self.dirty_len):
             Py_DECREF(<object>self.dirty[i].connection)
         free(self.dirty)
+        # The garbage collector may take us before a connection that still hangs in a bucket
+        for i in range(BUCKETS):
+            while self.buckets[i].next != &self.buckets[i]:
+                link_remove(self.buckets[i].next)
         if self.cork is not NULL:
             chunk_release(self.cork)
         free(self.receive_ptr)

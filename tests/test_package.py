@@ -1,0 +1,115 @@
+"""The package as a whole: what it exports, who imports whom, and that nothing needs more than it says."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastws
+from fastws import _speedups, ws
+
+# Whom each module may import, types aside; docs/design.md draws it. The core imports errors only.
+IMPORTS: dict[str, set[str]] = {
+    "__init__": {"errors", "http", "server", "ws"},
+    "__main__": {"cli"},
+    "arguments": {"errors"},
+    "cli": {"__init__", "errors", "reload", "server", "service"},
+    "deadlines": set(),
+    "endpoint": {"_speedups"},
+    "errors": set(),
+    "handshake": {"errors"},
+    "heads": {"http"},
+    "http": {"errors", "routing", "service"},
+    "http1": {"errors", "handshake", "heads", "http"},
+    "reload": set(),
+    "routing": {"errors"},
+    "server": {"_speedups", "deadlines", "endpoint", "errors", "http", "http1", "service", "store"},
+    "service": {"arguments", "errors", "routing"},
+    "store": set(),
+    "testing": {"_speedups", "endpoint", "service"},
+    "ws": {"_speedups", "service"},
+}
+MODULES = sorted(module.name for module in pkgutil.iter_modules(fastws.__path__) if module.name != "_speedups")
+
+
+def _source(module: str) -> ast.Module:
+    spec = importlib.util.find_spec("fastws" if module == "__init__" else f"fastws.{module}")
+    assert spec is not None
+    assert spec.origin is not None
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _imports(module: str) -> set[str]:
+    """Return what a module imports of fastws when it runs: imports for types do not count."""
+    found: set[str] = set()
+    tree = _source(module)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.level or node.module == "fastws"):
+            found.update([node.module] if node.module not in (None, "fastws") else [name.name for name in node.names])
+    return {name if name in MODULES or name == "_speedups" else "__init__" for name in found}
+
+
+@pytest.mark.parametrize("module", ["__init__", *MODULES])
+def test_a_module_imports_only_what_the_table_allows(module: str) -> None:
+    assert _imports(module) <= IMPORTS[module]
+
+
+@pytest.mark.parametrize("module", ["", *(f".{name}" for name in MODULES if name != "__main__")])
+def test_all_that_a_module_exports_exists(module: str) -> None:
+    imported = importlib.import_module(f"fastws{module}")
+    assert [name for name in getattr(imported, "__all__", ()) if not hasattr(imported, name)] == []
+
+
+def test_every_function_of_the_service_api_is_the_core_s_own() -> None:
+    verbs = ("push_", "broadcast_", "store_", "remove_", "add_", "close_", "create_")
+    names = [name for name in ws.__all__ if name.startswith(verbs)]
+    assert len(names) == 17
+    assert [name for name in names if getattr(ws, name) is not getattr(_speedups, name)] == []
+
+
+def test_the_package_is_typed() -> None:
+    assert (Path(fastws.__file__).parent / "py.typed").exists()
+
+
+def test_importing_it_starts_nothing_and_warns_of_nothing() -> None:
+    script = "import fastws, threading; assert threading.active_count() == 1"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_interpreter_that_ends_with_open_connections_does_so_quietly() -> None:
+    script = """
+import asyncio, sys
+import fastws
+from fastws import http, ws
+from fastws.testing import connected_pair
+
+@http.base_path("/")
+@ws.upgrade_path("/")
+class Waits:
+    @ws.on_open
+    async def opened(self):
+        await asyncio.Event().wait()
+
+kept = []
+async def main():
+    pair = connected_pair(Waits, Waits)
+    kept.append((pair, await pair.__aenter__()))
+    kept[0][1][0].push_text("never read")
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr.replace("Task was destroyed", "")
