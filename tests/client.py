@@ -87,7 +87,9 @@ class Client:
         self.received = bytearray()
 
     @classmethod
-    async def connect(cls, port: int, path: str = "/", *, fields: bytes = b"", receive_buffer: int | None = None) -> Client:
+    async def connect(
+        cls, port: int, path: str = "/", *, fields: bytes = b"", receive_buffer: int | None = None
+    ) -> Client:
         sock = socket.socket()
         sock.setblocking(False)
         if receive_buffer is not None:
@@ -125,6 +127,7 @@ class Client:
             with contextlib.suppress(ConnectionError):
                 data = await within(self.reader.read(1 << 16))
             if not data:
+                self.transport.close()
                 raise EOFError(f"nothing but {bytes(self.received)!r}")
             self.received += data
         return taken
@@ -161,7 +164,6 @@ class Client:
         """A closing handshake that the client begins, then the end of the transport."""
         self.send_close(code, reason)
         assert (await self.rest())[-1] == (CLOSE, close_payload(code))
-        self.transport.close()
 
     def reset(self) -> None:
         """Leave with a RST."""

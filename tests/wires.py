@@ -1,0 +1,148 @@
+"""Connections over wires that a test sees through: byte by byte, packet by packet, as fast or slow as it likes.
+
+The server's end is a `Connection` as the server makes it; the other end has no protocol at all, only bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+
+from fastws import service
+from fastws._speedups import Connection, hub_of_thread
+from fastws.endpoint import make_endpoint
+from fastws.testing import MemoryTransport, memory_transports
+
+from .client import turns
+
+RECEIVE_LEN = 1 << 20
+
+
+class FarEnd(asyncio.BufferedProtocol):
+    """Takes what a memory transport passes on, and does nothing with it: the test looks at what was written."""
+
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(65536))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        pass
+
+    def eof_received(self) -> bool:
+        return True
+
+
+class MemoryWire:
+    """Through transports in memory: without a descriptor everything takes the way through the transport."""
+
+    def __init__(self) -> None:
+        self.near, self._far = memory_transports(asyncio.get_running_loop())
+        self._far.set_protocol(FarEnd())
+        self._seen = 0
+        self.near.hold()
+
+    async def open(self) -> asyncio.Transport:
+        return self.near
+
+    def send(self, data: bytes) -> None:
+        self._far.write(data)
+
+    def receive(self) -> bytes:
+        """Read what came, which gives the other end room again."""
+        data = bytes(self.near.written[self._seen :])
+        self._seen += len(data)
+        self.near.let_go()
+        self.near._loop.call_soon(self.near.hold)
+        return data
+
+    def close(self) -> None:
+        self._far.abort()
+
+
+class StreamWire:
+    """Through a pair of stream sockets with small buffers."""
+
+    def __init__(self) -> None:
+        self._near, self._far = socket.socketpair()
+        self._far.setblocking(False)
+        self._near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+    async def open(self) -> asyncio.Transport:
+        loop = asyncio.get_running_loop()
+        self._near.setblocking(False)
+        transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, self._near)
+        return transport
+
+    def send(self, data: bytes) -> None:
+        self._far.send(data)
+
+    def receive(self) -> bytes:
+        """Read what came, which gives the other end room again."""
+        data = b""
+        with contextlib.suppress(BlockingIOError):
+            while more := self._far.recv(RECEIVE_LEN):
+                data += more
+        return data
+
+    def close(self) -> None:
+        self._far.close()
+
+
+class PacketWire(MemoryTransport):
+    """Through packet sockets, which keep apart what was sent apart: each packet was one system call."""
+
+    def __init__(self) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self._near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._far.setblocking(False)
+        self.peer = self
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self._near if name == "socket" else default
+
+    async def open(self) -> asyncio.Transport:
+        return self
+
+    def send(self, data: bytes) -> None:
+        """Have the connection read it, now."""
+        self._protocol.get_buffer(-1)[: len(data)] = data
+        self._protocol.buffer_updated(len(data))
+
+    def packets(self) -> list[bytes]:
+        """What was sent since the last look, call by call."""
+        packets = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                packets.append(self._far.recv(RECEIVE_LEN))
+        return packets
+
+    def close(self) -> None:
+        self._near.close()
+        self._far.close()
+        self.abort()
+
+
+@contextlib.asynccontextmanager
+async def wired(target: object, kind: Callable[[], object], count: int) -> AsyncIterator[tuple[list, list]]:
+    """Open so many connections of a service over wires of a kind; yields the connections and their wires."""
+    hub = hub_of_thread(asyncio.get_running_loop(), lambda head: {}, lambda query: {})
+    hub.attach()
+    endpoint = make_endpoint(hub, service.compile(target), 1.0)
+    wires = [kind() for _ in range(count)]
+    connections = [Connection(endpoint) for _ in wires]
+    for connection, wire in zip(connections, wires, strict=True):
+        connection.start(await wire.open(), b"", b"")
+    try:
+        yield connections, wires
+    finally:
+        for wire in wires:
+            wire.close()
+        while endpoint.live:
+            await turns()
+        parked = hub.detach()
+        if parked is not None:
+            await asyncio.wait([parked])
