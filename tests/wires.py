@@ -51,6 +51,10 @@ class MemoryWire:
     def send(self, data: bytes) -> None:
         self._far.write(data)
 
+    @property
+    def reading(self) -> bool:
+        return self.near._reading
+
     def receive(self) -> bytes:
         """Read what came, which gives the other end room again."""
         data = bytes(self.near.written[self._seen :])
