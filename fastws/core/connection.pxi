@@ -809,7 +809,7 @@ cdef class Connection:
 
     @property
     def was_clean(self):
-        return self.close_sent and self.close_received
+        return self.close_sent != 0 and self.close_received != 0
 
     @property
     def attributes(self):

@@ -226,13 +226,15 @@ cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payl
     cdef tally_t tally
     if members.count == 0:
         return ABSENT
-    frame = new_frame(opcode, payload, length, owner)
     left_out = mark_skipped(exclude, True)
     try:
-        tally = fan_out(members, frame)
+        frame = new_frame(opcode, payload, length, owner)
+        try:
+            tally = fan_out(members, frame)
+        finally:
+            chunk_release(frame)
     finally:
         mark_skipped(left_out, False)
-        chunk_release(frame)
     return Delivery(tally.matched, tally.queued, tally.matched - tally.queued)
 
 
