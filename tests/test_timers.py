@@ -1,0 +1,251 @@
+"""Time: pings, the deadlines of pings, idle clients and closing handshakes. Nothing here may come early."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from fastws import ws
+
+from .client import CLOSE, PING, PONG, close_payload, frame, until, within
+from .services import Echo, Log, Watch, at
+
+SHORT = 0.05  # seconds
+LONG = 100.0  # seconds; longer than any test
+
+
+@at(ping_interval=SHORT, ping_timeout=LONG)
+class Pinging(Echo):
+    pass
+
+
+@at(ping_interval=SHORT, ping_timeout=SHORT)
+class Strict(Watch):
+    pass
+
+
+@at(idle_timeout=SHORT, ping_interval=None)
+class Impatient(Echo):
+    pass
+
+
+@at(idle_timeout=SHORT, ping_interval=None)
+class Asking(Log):
+    @ws.on_idle_timeout
+    def idle(self, connection: ws.Connection) -> None:
+        connection.push_text("still there?")
+
+    @ws.on_text_message
+    def text(self, text: str) -> str:
+        return text
+
+
+class Took:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+
+async def test_a_silent_client_is_pinged_again_and_again(opened):
+    _, client, _ = await opened(Pinging())
+    took = Took()
+    for _ in range(5):
+        assert await client.receive() == (PING, b"")
+        client.write(frame(PONG))
+    assert took.seconds < 40 * SHORT, "an answered ping puts the next one off by the interval, not by the timeout"
+    assert await client.asks("still here") == "still here"
+
+
+async def test_a_ping_does_not_come_before_its_interval(opened):
+    took = Took()
+    _, client, _ = await opened(Pinging())
+    await client.receive()
+    # What the core knows of the time is as old as its last tick
+    assert took.seconds > SHORT / 2
+
+
+async def test_a_client_that_does_not_answer_pings_is_given_up(opened):
+    service = Strict()
+    _, client, connection = await opened(service)
+    assert await client.receive() == (PING, b"")
+    assert await service.next() == ("closed", 1011, "ping timeout")
+    assert (await client.rest())[-1:] in ([(CLOSE, close_payload(1011, "ping timeout"))], [])
+    assert not connection.is_open
+
+
+@pytest.mark.parametrize("sign", [frame(PONG), frame(PONG, b"unasked"), frame(PING), frame(0x1, b"text"), b"\x81"])
+async def test_any_byte_is_a_sign_of_life(opened, sign):
+    service = Strict()
+    _, client, connection = await opened(service)
+    for piece in (sign, b"\xfe\x7f\xff\0\0\0\0" if sign == b"\x81" else sign, b"x" if sign == b"\x81" else sign):
+        while (await client.receive())[0] != PING:
+            pass
+        client.write(piece)
+    assert connection.is_open
+    assert service.events.empty()
+
+
+async def test_without_a_ping_timeout_a_client_may_stay_silent(opened):
+    @at(ping_interval=SHORT, ping_timeout=None)
+    class Lenient(Watch):
+        pass
+
+    _, client, connection = await opened(Lenient())
+    for _ in range(4):
+        assert await client.receive() == (PING, b"")
+    assert connection.is_open
+
+
+async def test_pings_may_be_turned_off(opened):
+    @at(ping_interval=None, idle_timeout=SHORT)
+    class Quiet(Watch):
+        pass
+
+    _, client, _ = await opened(Quiet())
+    assert await client.receive() == (CLOSE, close_payload(1001, "idle timeout"))
+
+
+async def test_an_idle_client_is_closed_with_1001(opened):
+    service = Impatient()
+    _, client, _ = await opened(service)
+    took = Took()
+    assert await client.close_frame() == (1001, "idle timeout")
+    assert took.seconds < LONG
+    client.send_close(1001)
+    assert await client.rest() == []
+    assert await service.next() == ("closed", 1001, "")
+
+
+async def test_on_idle_timeout_is_called_instead_and_again(opened):
+    _, client, connection = await opened(Asking())
+    assert await client.texts(3) == ["still there?"] * 3
+    assert connection.is_open
+    client.send("yes")
+    while await client.text() != "yes":
+        pass
+
+
+async def test_messages_put_the_idle_timeout_off_and_pings_do_not(opened):
+    service = Impatient()
+    _, client, _ = await opened(service)
+    end = time.monotonic() + 4 * SHORT
+    while time.monotonic() < end:
+        assert await client.asks("busy") == "busy"
+    while True:
+        client.write(frame(PING))
+        opcode, payload = await client.receive()
+        if opcode != PONG:
+            break
+    assert (opcode, payload) == (CLOSE, close_payload(1001, "idle timeout"))
+
+
+async def test_a_handler_that_is_suspended_is_not_idle(opened):
+    @at(idle_timeout=SHORT)
+    class Working(Log):
+        ticks = 0
+
+        @ws.on_text_message
+        async def work(self) -> str:
+            await asyncio.sleep(4 * SHORT)
+            return "worked"
+
+        @ws.on_idle_timeout
+        def idle(self) -> None:
+            ws.push_text("idle")
+
+    _, client, _ = await opened(Working())
+    client.send("work")
+    texts = await client.texts(2)
+    assert "worked" in texts
+    assert texts[0] in {"idle", "worked"}
+
+
+async def test_a_close_without_an_answer_ends_at_its_deadline(opened):
+    service = Watch()
+    took = Took()
+    _, client, connection = await opened(service, close_timeout=SHORT)
+    connection.close(4000, "bye")
+    assert await client.close_frame() == (4000, "bye")
+    assert await service.next() == ("closed", 4000, "bye")
+    assert SHORT / 2 < took.seconds < LONG
+    assert await client.rest() == []
+
+
+async def test_a_client_that_answers_and_does_not_hang_up_is_hung_up_on(opened):
+    service = Watch()
+    server, client, _ = await opened(service, close_timeout=SHORT)
+    client.send_close()
+    assert await service.next() == ("closed", 1000, "")
+    # Another than rest(), which hangs up as soon as it sees the end
+    assert await within(client.reader.read()) == b"\x88\x02\x03\xe8"
+    await until(lambda: all(endpoint.live == 0 for endpoint in server._endpoints.values()))
+
+
+async def test_a_handler_that_never_ends_is_cancelled_after_the_close(serve, connect):
+    cancelled = []
+
+    @at()
+    class Endless(Watch):
+        @ws.on_text_message
+        async def wait(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(True)
+                raise
+
+    service = Endless()
+    server = await serve(service, close_timeout=SHORT)
+    client = await connect(server)
+    client.send("go")
+    client.send_close()
+    assert await client.close_frame() == (1000, "")
+    assert await service.next() == ("closed", 1000, "")
+    assert cancelled == [True]
+
+
+async def test_timers_of_many_connections_do_not_mix(serve, connect):
+    @at("/impatient", idle_timeout=SHORT, ping_interval=None)
+    class Second(Watch):
+        pass
+
+    echo, second = Echo(), Second()
+    server = await serve(echo, second)
+    stay = [await connect(server) for _ in range(10)]
+    go = [await connect(server, "/impatient") for _ in range(10)]
+    for client in go:
+        assert await client.close_frame() == (1001, "idle timeout")
+    for client in stay:
+        assert await client.asks("here") == "here"
+
+
+async def test_an_ended_connection_has_no_timers_left(serve, connect):
+    @at(ping_interval=SHORT / 4, ping_timeout=SHORT / 4, idle_timeout=SHORT / 4)
+    class Hasty(Log):
+        @ws.on_idle_timeout
+        def idle(self, connection: ws.Connection) -> None:
+            self.saw(connection.is_open)
+
+        @ws.on_close
+        def closed(self) -> None:
+            self.saw("closed")
+
+    service = Hasty()
+    server = await serve(service, close_timeout=SHORT)
+    clients = [await connect(server) for _ in range(5)]
+    for client in clients:
+        client.reset()
+    closed = 0
+    while closed < 5:
+        (event,) = await service.next()
+        assert event in {True, "closed"}
+        closed += event == "closed"
+    await asyncio.sleep(2 * SHORT)
+    assert service.events.empty()
