@@ -9,6 +9,7 @@ import logging
 import sys
 import traceback
 
+import hypothesis
 import pytest
 
 import fastws
@@ -17,6 +18,7 @@ from fastws.testing import connected_pair
 
 from .client import Client, until
 from .services import Log
+from .wires import SMALL, narrow_socket
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -134,3 +136,19 @@ async def pair(no_task_left):
             return await stack.enter_async_context(connected_pair(*sides, **options))
 
         yield pair
+
+
+@pytest.fixture
+async def narrow(serve, connect):
+    """A service at a narrow socket, clients that read only when told, and their connections in the same order."""
+
+    async def narrow(service: Log, count: int = 1, **options):
+        server = await serve(service, sock=narrow_socket(), port=None, **options)
+        clients = []
+        for number in range(count):
+            clients.append(await connect(server, receive_buffer=SMALL))
+            clients[-1].transport.pause_reading()
+            await until(lambda number=number: len(service.connections) > number)
+        return clients, service.connections
+
+    return narrow

@@ -41,6 +41,11 @@ class Watch(Log):
         self.saw("closed", code, reason)
 
 
+@at(max_backlog=1 << 30)
+class Patient(Watch):
+    """Keeps whatever its clients do not read."""
+
+
 @at()
 class Echo(Watch):
     """Replies with what it gets."""

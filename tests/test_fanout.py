@@ -9,13 +9,8 @@ import pytest
 from fastws import _speedups, ws
 
 from .client import BINARY, TEXT, frame, take_frames, turns
-from .services import Commanded, Echo, Watch, at
+from .services import Commanded, Echo, Patient, Watch, at
 from .wires import PacketWire, StreamWire, wired
-
-
-@at(max_backlog=1 << 30)
-class Patient(Commanded):
-    pass
 
 
 def texts(packets: list[bytes]) -> list[list[str]]:

@@ -10,7 +10,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 
-from fastws import service
+from fastws import service, ws
 from fastws._speedups import Connection, hub_of_thread
 from fastws.endpoint import make_endpoint
 from fastws.testing import MemoryTransport, memory_transports
@@ -18,6 +18,35 @@ from fastws.testing import MemoryTransport, memory_transports
 from .client import turns
 
 RECEIVE_LEN = 1 << 20
+SMALL = 4096  # bytes of a socket's buffer; the kernel doubles it
+
+
+def narrow_socket() -> socket.socket:
+    """A listening socket whose connections soon have enough."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+def fill(connection: ws.Connection) -> list[bytes]:
+    """Push until the connection's socket takes no more; returns the payloads."""
+    payloads = []
+    while not connection.buffered:
+        payloads.append(b"%d " % len(payloads) * 1000)
+        connection.push_binary(payloads[-1])
+    return payloads
+
+
+async def blocked(connection: ws.Connection) -> list[bytes]:
+    """As fill(), until it also lasts for some turns of the loop."""
+    payloads = []
+    for _ in range(20):
+        await turns(2)
+        if not connection.buffered:
+            payloads += fill(connection)
+    assert connection.buffered
+    return payloads
 
 
 class FarEnd(asyncio.BufferedProtocol):
@@ -64,6 +93,7 @@ class MemoryWire:
         return data
 
     def close(self) -> None:
+        self.near.abort()
         self._far.abort()
 
 
@@ -73,7 +103,7 @@ class StreamWire:
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
         self._far.setblocking(False)
-        self._near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        self._near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
 
     async def open(self) -> asyncio.Transport:
         loop = asyncio.get_running_loop()
@@ -110,6 +140,14 @@ class PacketWire(MemoryTransport):
 
     async def open(self) -> asyncio.Transport:
         return self
+
+    @property
+    def descriptor(self) -> int:
+        return self._near.fileno()
+
+    def connection_lost(self) -> None:
+        """End this very moment, as a loop does when it finds the other end gone."""
+        self._lose()
 
     def send(self, data: bytes) -> None:
         """Have the connection read it, now."""
