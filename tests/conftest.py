@@ -20,6 +20,11 @@ from .client import Client, until
 from .services import Log
 from .wires import SMALL, narrow_socket
 
+# A slow machine is no failure: nothing generated is judged by its time.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("nightly", deadline=None, max_examples=5000)
+hypothesis.settings.load_profile("default")
+
 
 def pytest_asyncio_loop_factories(config, item):
     factories = {"asyncio": asyncio.new_event_loop}
