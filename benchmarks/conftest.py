@@ -1,0 +1,31 @@
+"""What all measurements of the parts share: the payload sizes, and a name for the question that a table answers."""
+
+from __future__ import annotations
+
+import pytest
+
+SIZES = "1,64,1024,16384,65536,1048576"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--sizes", default=SIZES, help=f"payload sizes in bytes (default: {SIZES})")
+
+
+def pytest_generate_tests(metafunc):
+    if "size" in metafunc.fixturenames:
+        sizes = [int(size) for size in metafunc.config.getoption("--sizes").split(",")]
+        metafunc.parametrize("size", sizes, scope="session")
+
+
+@pytest.fixture
+def measure(benchmark):
+    """Time one contender: `measure("mask", size, "fastws", function, *arguments)`; rows of one group share a table."""
+
+    def measure(question: str, size: int, contender: str, function, *arguments, messages: int = 1, **pedantic):
+        benchmark.group = f"{question}, {size} B"
+        benchmark.extra_info.update(question=question, size=size, contender=contender, messages=messages)
+        if pedantic:
+            return benchmark.pedantic(function, **pedantic)
+        return benchmark(function, *arguments)
+
+    return measure
