@@ -94,11 +94,17 @@ class Client:
         sock.setblocking(False)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await within(asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port)))
+        try:
+            await within(asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port)))
+        except OSError:
+            sock.close()
+            raise
         client = cls(*await asyncio.open_connection(sock=sock))
         client.write(REQUEST % (path.encode(), fields))
         client.head = await within(client.reader.readuntil(b"\r\n\r\n"))
-        assert client.head.startswith(b"HTTP/1.1 101 "), client.head
+        if not client.head.startswith(b"HTTP/1.1 101 "):
+            client.transport.abort()
+            raise ConnectionError(client.head.decode("latin-1"))
         return client
 
     # --- What it sends.
