@@ -176,6 +176,14 @@ def test_text_that_is_not_utf8_fails_with_1007_in_one_frame_or_cut_anywhere(data
         assert_frames_read([first, b"\x89\x00", last], [(PING, b"")] if ping_is_read else [], 1007)
 
 
+@pytest.mark.parametrize("length", [*range(1, 41), 63, 64, 65])
+def test_one_wrong_byte_is_found_at_every_place_of_a_whole_text(length):
+    for place in range(length):
+        text = b"x" * place + b"\x80" + b"x" * (length - place - 1)
+        for key in KEYS:
+            assert read([reference.frame(TEXT, text, key=key)]) == ([], 1007)
+
+
 @pytest.mark.parametrize("data", INVALID_UTF8.values(), ids=INVALID_UTF8)
 def test_binary_may_hold_anything(data):
     assert_frames_read([b"\x02\x01\xff", reference.frame(0, data)], [(BINARY, b"\xff" + data)], None)
