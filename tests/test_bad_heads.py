@@ -56,6 +56,7 @@ REFUSED = {
     "no Upgrade in Connection": (400, HEAD.replace(b"Connection: Upgrade", b"Connection: close") + b"\r\n"),
     "POST": (405, HEAD.replace(b"GET", b"POST") + b"\r\n"),
     "version 8": (426, HEAD.replace(b": 13", b": 8") + b"\r\n"),
+    "no origin": (403, HEAD.replace(ORIGIN, b"") + b"\r\n"),
     "another path": (404, HEAD.replace(b"GET /", b"GET /elsewhere") + b"\r\n"),
     **{
         f"origin {origin.decode()}": (403, HEAD.replace(b"https://example.com", origin) + b"\r\n")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import urllib.error
 import urllib.request
 from datetime import datetime
 
 import pytest
 
-from .client import until
+from .client import until, within
 from .examples import EXAMPLES, example
 
 
@@ -31,6 +33,25 @@ async def http(server, method: str, path: str, body: bytes | None = None) -> tup
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_each_example_says_how_to_run_it(path):
     assert f"    fastws run examples/{path.name}\n" in path.read_text()
+
+
+async def test_the_command_serves_them_all():
+    """The way of the README, with every file at once; the listing ends with the last service of the last file."""
+    files = sorted(map(str, EXAMPLES.glob("*.py")))
+    command = [sys.executable, "-m", "fastws", "run", *files, "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
+    try:
+        listing = b""
+        while b"/ticker/" not in listing:
+            listing += await within(process.stdout.readline())
+    finally:
+        process.terminate()
+        rest, _ = await within(process.communicate())
+    assert (process.returncode, rest) == (0, b"")
+    assert [line.split()[1] for line in listing.decode().splitlines() if line.startswith("ws://")] == [
+        "Chat", "Echo", "Limits", "Inbox", "Sum", "Ticker"
+    ]  # fmt: skip
 
 
 async def test_echo_replies_with_text_and_binary(serve, connect):
