@@ -6,7 +6,7 @@ import asyncio
 
 from fastws import http, ws
 
-from .client import within
+from .client import until, within
 
 
 def at(path: str = "/", **options):
@@ -93,3 +93,10 @@ class AsyncCommanded(Watch):
     @ws.on_text_message
     async def obey(self, text: str) -> object:
         return await self.does[text]()
+
+
+async def nothing_follows(server, service) -> None:
+    """The service saw all there is to see, also when the server has stopped."""
+    await until(lambda: len(server.connections(service)) == 0)
+    await server.close()
+    assert service.events.empty()

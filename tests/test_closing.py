@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import weakref
 
 import pytest
 
 from fastws import ws
 
-from .client import CLOSE, PING, TEXT, close_payload, frame, until, within
-from .services import Commanded, Echo, Log, Watch, at
-
-
-@at()
-class Wait(Watch):
-    """Its handler waits until the test lets it go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.go = asyncio.Event()
-
-    @ws.on_text_message
-    async def wait(self, text: str) -> str:
-        self.saw("waits")
-        await self.go.wait()
-        self.saw("done")
-        return text
-
-
-async def nothing_follows(server, service) -> None:
-    """The service saw all there is to see, also when the server has stopped."""
-    await until(lambda: len(server.connections(service)) == 0)
-    await server.close()
-    assert service.events.empty()
-
+from .client import CLOSE, PING, TEXT, close_payload, frame, within
+from .services import Commanded, Echo, Watch, nothing_follows
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The closing handshake
@@ -234,102 +208,3 @@ async def test_a_shutdown_is_1001_for_everybody(serve, connect):
     await within(stopping)
     assert [await watch.next() for _ in clients] == [("closed", 1001, "")] * 3
     assert watch.events.empty()
-
-
-async def test_on_close_waits_for_the_handler_that_is_suspended(opened):
-    service = Wait()
-    server, client, connection = await opened(service)
-    client.send("first")
-    assert await service.next() == ("waits",)
-    client.reset()
-    await until(lambda: connection.close_code == 1006)
-    assert service.events.empty()
-    service.go.set()
-    assert [await service.next(), await service.next()] == [("done",), ("closed", 1006, "")]
-    await nothing_follows(server, service)
-
-
-async def test_a_handler_that_outlives_its_connection_is_cancelled(opened):
-    service = Wait()
-    server, client, _ = await opened(service, close_timeout=0.05)
-    client.send("first")
-    assert await service.next() == ("waits",)
-    client.reset()
-    assert await service.next() == ("closed", 1006, "")
-    await nothing_follows(server, service)
-
-
-async def test_messages_that_wait_for_a_suspended_handler_are_handled_before_on_close(opened):
-    service = Wait()
-    server, client, _ = await opened(service)
-    client.send("1", "2", "3")
-    assert await service.next() == ("waits",)
-    client.send_close()
-    await within(client.rest())
-    service.go.set()
-    seen = [await service.next() for _ in range(6)]
-    assert seen == [("done",), ("waits",), ("done",), ("waits",), ("done",), ("closed", 1000, "")]
-    await nothing_follows(server, service)
-
-
-@pytest.mark.parametrize("end", ["close", "abort", "fail"])
-async def test_a_connection_that_ends_within_on_open_still_gets_on_close_once(serve, connect, failures, end):
-    @at()
-    class Door(Log):
-        @ws.on_open
-        async def refuse(self, connection: ws.Connection) -> None:
-            self.saw("opened")
-            if end == "abort":
-                await asyncio.Event().wait()
-            elif end == "fail":
-                raise RuntimeError
-            connection.close(4003, "no")
-
-        opened = None
-
-        @ws.on_close
-        def closed(self, code: int) -> None:
-            self.saw("closed", code)
-
-    door = Door()
-    server = await serve(door, close_timeout=0.05)
-    client = await connect(server)
-    assert await door.next() == ("opened",)
-    client.reset()
-    assert await door.next() == ("closed", {"close": 4003, "abort": 1006, "fail": 1011}[end])
-    await nothing_follows(server, door)
-    assert len(failures.records) == (end == "fail")
-
-
-async def test_a_failing_on_close_is_logged_and_ends_all_the_same(opened, failures):
-    @at()
-    class Last(Log):
-        @ws.on_close
-        def closed(self) -> None:
-            self.saw("closed")
-            raise RuntimeError("too late")
-
-    last = Last()
-    server, client, _ = await opened(last)
-    await client.close()
-    assert await last.next() == ("closed",)
-    await nothing_follows(server, last)
-    assert failures.messages() == ["Last.closed failed on connection 1"]
-
-
-async def test_an_ended_connection_is_freed(opened):
-    watch = Watch()
-    server, client, connection = await opened(watch)
-    connection.attributes["self"] = "something"
-    gone = weakref.ref(connection)
-    await client.close()
-    await watch.next()
-    await until(lambda: len(server.connections(watch)) == 0)
-    watch.connections.clear()
-    del connection
-
-    def freed() -> bool:
-        gc.collect()
-        return gone() is None
-
-    await until(freed)

@@ -169,13 +169,15 @@ class PacketWire(MemoryTransport):
 
 
 @contextlib.asynccontextmanager
-async def wired(target: object, kind: Callable[[], object], count: int) -> AsyncIterator[tuple[list, list]]:
+async def wired(
+    target: object, kind: Callable[[], object], count: int, *, client: bool = False
+) -> AsyncIterator[tuple[list, list]]:
     """Open so many connections of a service over wires of a kind; yields the connections and their wires."""
     hub = hub_of_thread(asyncio.get_running_loop(), lambda head: {}, lambda query: {})
     hub.attach()
     endpoint = make_endpoint(hub, service.compile(target), 1.0)
     wires = [kind() for _ in range(count)]
-    connections = [Connection(endpoint) for _ in wires]
+    connections = [Connection(endpoint, client=client) for _ in wires]
     for connection, wire in zip(connections, wires, strict=True):
         connection.start(await wire.open(), b"", b"")
     try:
