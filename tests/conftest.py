@@ -35,6 +35,12 @@ def pytest_asyncio_loop_factories(config, item):
     return factories
 
 
+def pytest_collection_finish(session):
+    """Spare the garbage collector, which is asked after each test, what lives as long as all of them."""
+    gc.collect()
+    gc.freeze()
+
+
 class Failures(logging.Handler):
     """The errors that were logged."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-import threading
 
 import pytest
 
-from fastws import WrongThreadError, ws
+from fastws import ws
 
-from .client import turns, until, within
+from .client import TEXT, frame, turns, until
 from .services import AsyncCommanded, Commanded, Watch, at
+from .wires import PacketWire, wired
 
 marker = contextvars.ContextVar("marker", default="unset")
 
@@ -74,6 +74,24 @@ async def test_the_current_task_is_the_same_before_and_after_an_await(serve, con
     assert all(isinstance(task, asyncio.Task) for task in tasks)
     assert tasks[0].done()
     tasks.clear()
+
+
+async def test_a_handler_that_runs_within_another_task_gives_it_back():
+    seen = []
+
+    async def look() -> None:
+        seen.append(asyncio.current_task())
+        await asyncio.sleep(0)
+        seen.append(asyncio.current_task())
+
+    async with wired(AsyncCommanded(look=look), PacketWire, 1) as (_, (wire,)):
+        mine = asyncio.current_task()
+        wire.send(frame(TEXT, b"look") * 2)
+        assert asyncio.current_task() is mine
+        await until(lambda: len(seen) == 4)
+        assert seen[0] is seen[1] is not seen[2] is seen[3]
+        assert mine not in seen
+        seen.clear()
 
 
 async def test_a_def_handler_has_no_current_task(serve, connect):
@@ -274,64 +292,3 @@ async def test_a_failing_on_error_is_logged_and_the_close_is_the_same(serve, con
     client.send_close(1011)
     assert await service.next() == ("closed", 1011, "")
     assert failures.messages() == ["Twice.fail failed on connection 1"] * 2
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Threads
-
-
-async def test_another_thread_is_refused_and_told_the_way(serve, connect):
-    def calls():
-        connection = server.stored["me"]
-        yield from (ws.push_text, connection.push_text, connection.broadcast_text, ws.store_connection)
-        yield from (ws.add_connection_to_group, connection.join, connection.leave, connection.store)
-        yield from (ws.remove_stored_connection, ws.create_connection_group, ws.remove_connection_group)
-        yield from (ws.close_stored_connection, ws.close_connection_group)
-        yield from (lambda text: ws.push_text_to_connection("me", text), lambda text: ws.push_text_to_group("g", text))
-        yield from (lambda text: connection.push_binary(b""), lambda text: connection.close(), ws.broadcast_text)
-
-    def from_thread() -> int:
-        refused = 0
-        for call in calls():
-            with pytest.raises(WrongThreadError, match=r"use server.call_from_thread\("):
-                call("x")
-            refused += 1
-        return refused
-
-    async def ask() -> str:
-        ws.store_connection("me")
-        return str(await asyncio.to_thread(from_thread))
-
-    server = await serve(AsyncCommanded(ask=ask))
-    client = await connect(server)
-    assert await client.asks("ask") == "18"
-
-
-async def test_call_from_thread_runs_on_the_loop_with_the_current_connection(serve, connect):
-    def from_thread() -> str:
-        delivery = server.call_from_thread(ws.push_text, "from a thread")
-        assert delivery == ws.Delivery(1, 1, 0)
-        with pytest.raises(ZeroDivisionError):
-            server.call_from_thread(divmod, 1, 0)
-        return str(server.call_from_thread(threading.get_ident) == ident)
-
-    async def ask() -> str:
-        return await asyncio.to_thread(from_thread)
-
-    ident = threading.get_ident()
-    server = await serve(AsyncCommanded(ask=ask))
-    client = await connect(server)
-    client.send("ask")
-    assert await client.texts(2) == ["from a thread", "True"]
-
-
-async def test_call_from_thread_serves_threads_that_know_no_connection(serve, connect):
-    server = await serve(Watch())
-    client = await connect(server)
-    await until(lambda: len(server.connections(Watch)))
-    (connection,) = server.connections(Watch)
-    connection.join("g")
-    delivery = await within(asyncio.to_thread(server.call_from_thread, ws.push_text_to_group, "g", "hello"))
-    assert delivery == ws.Delivery(1, 1, 0)
-    assert await client.text() == "hello"
-    assert server.call_from_thread(ws.push_text_to_group, "g", "also here")
