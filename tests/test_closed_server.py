@@ -1,0 +1,21 @@
+"""A server that is closed holds nothing of what it served, although somebody still holds the server."""
+
+from __future__ import annotations
+
+import fastws
+from fastws import _speedups
+
+from .client import Client
+from .services import Echo
+
+
+async def test_a_closed_server_keeps_no_frame():
+    before = _speedups.live_objects()
+    async with fastws.serve(Echo(), port=0, close_timeout=5.0) as server:
+        client = await Client.connect(server.addresses[0][1])
+        assert await client.asks("hello") == "hello"
+        client.writer.write_eof()
+        assert await client.rest() == []
+    client.transport.abort()
+    assert _speedups.live_objects() == before
+    assert server.closing
