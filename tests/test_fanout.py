@@ -10,12 +10,7 @@ from fastws import _speedups, ws
 
 from .client import BINARY, TEXT, frame, take_frames, turns
 from .services import Commanded, Echo, Patient, Watch, at
-from .wires import PacketWire, StreamWire, wired
-
-
-def texts(packets: list[bytes]) -> list[list[str]]:
-    """The texts of each packet: what was sent with one call."""
-    return [[payload.decode() for _, payload in take_frames(packet)] for packet in packets]
+from .wires import PacketWire, StreamWire, texts, wired
 
 
 def live_chunks() -> int:

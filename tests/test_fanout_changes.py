@@ -6,7 +6,7 @@ from fastws import ws
 
 from .client import turns
 from .services import Commanded, Watch, at
-from .wires import PacketWire, wired
+from .wires import PacketWire, texts, wired
 
 
 async def test_recipients_may_end_between_a_broadcast_and_its_sending():

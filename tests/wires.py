@@ -15,7 +15,7 @@ from fastws._speedups import Connection, hub_of_thread
 from fastws.endpoint import make_endpoint
 from fastws.testing import MemoryTransport, memory_transports
 
-from .client import turns
+from .client import take_frames, turns
 
 RECEIVE_LEN = 1 << 20
 SMALL = 4096  # bytes of a socket's buffer; the kernel doubles it
@@ -166,6 +166,11 @@ class PacketWire(MemoryTransport):
         self._near.close()
         self._far.close()
         self.abort()
+
+
+def texts(packets: list[bytes]) -> list[list[str]]:
+    """The texts of each packet: what was sent with one call."""
+    return [[payload.decode() for _, payload in take_frames(packet)] for packet in packets]
 
 
 @contextlib.asynccontextmanager
