@@ -210,6 +210,9 @@ class HttpProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._parser = HttpRequestParser(self)
         self._server.http_connections.add(self)
+        if self._server.closing:  # accepted just before the server stopped to listen
+            self.shutdown()
+            return
         self._arm()
 
     def data_received(self, data: bytes) -> None:

@@ -91,6 +91,7 @@ class Server:
         self.limits = HttpLimits(max_head_size, max_head_fields, max_body_size, handshake_timeout, keep_alive_timeout)
         self.access_log = access_log
         self.closing = False
+        self._closing: asyncio.Task[None] | None = None
         self.http_connections: set[HttpProtocol] = set()
         self._close_timeout = close_timeout
         self._listen: dict[str, Any] = {"backlog": backlog}
@@ -174,9 +175,13 @@ class Server:
         """Stop: close every connection, wait for the closing handshakes, run `on_close` and `on_stop`.
 
         Clients have `close_timeout` seconds to answer, and so have handlers that still run, before they are cancelled.
+        All callers wait for the same end; cancelling one of them does not stop it.
         """
-        if self.closing:
-            return
+        if self._closing is None:
+            self._closing = self.loop.create_task(self._close(code, reason))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, code: int, reason: str) -> None:
         self.closing = True
         self._server.close()
         for task in self._background:
@@ -187,6 +192,8 @@ class Server:
             for connection in endpoint.members:
                 connection.close(code, reason)
         await self._drain(2 * self._close_timeout + GRACE)
+        if self._background:
+            await asyncio.wait(self._background, timeout=self._close_timeout)
         for service in self.services:
             await self._stop_service(service)
         self.deadlines.close()

@@ -41,9 +41,9 @@ async def turns(count: int = 5) -> None:
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
     """A masked frame, as a client sends it."""
     length = len(payload)
-    short, extended = (length, b"") if length < 126 else (126, struct.pack("!H", length))
-    if length > 0xFFFF:
-        short, extended = 127, struct.pack("!Q", length)
+    short, extended = length, b""
+    if length > 125:
+        short, extended = (126, struct.pack("!H", length)) if length <= 0xFFFF else (127, struct.pack("!Q", length))
     key = (MASKING_KEY * (length // 4 + 1))[:length]
     masked = (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(length, "big")
     return bytes([opcode | 0x80 * fin, 0x80 | short]) + extended + MASKING_KEY + masked

@@ -776,8 +776,17 @@ async def test_an_idle_connection_closes_at_once_at_shutdown_and_a_busy_one_afte
 
 async def test_no_websocket_is_opened_at_shutdown(serve):
     server = await serve(Chat)
+    client = await server.connect()
     server.closing = True
-    assert (await server.ask(get("/chat/a", *OPENING, close=False))).startswith(b"HTTP/1.1 503 ")
+    await client.send(get("/chat/a", *OPENING, close=False))
+    assert (await client.rest()).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_a_connection_that_comes_too_late_is_closed(serve):
+    server = await serve(Chat)
+    server.closing = True
+    client = Client(*await asyncio.open_connection(*server.address))
+    assert await client.rest() == b""
 
 
 async def test_the_access_log_has_one_line_per_response(serve, caplog):

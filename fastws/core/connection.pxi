@@ -165,16 +165,24 @@ cdef class Connection:
         self.last_seen = self.last_message = self.hub.now
         self.arm()
         transport.set_protocol(self)
+        if transport.get_write_buffer_size():
+            # The answer to an earlier request of the same peer is still on its way
+            transport.set_write_buffer_limits(high=0)
+            self.outlet.blocked = True
+        cdef HandlerTask parked = step_aside(self.hub)
         cdef Connection outer = self.begin()
         try:
             if response:
                 push_bytes(self, response)
+                if self.outlet.blocked:
+                    self.send_now()
             if self.endpoint.on_open is not None:
                 self.run(self.endpoint.on_open, None, None)
             if rest:
                 self.receive_own(bytearray(rest))
         finally:
             self.end(outer)
+            step_back(self.hub, parked)
 
     # -- one callback of ours
 
@@ -199,7 +207,7 @@ cdef class Connection:
         cdef chunk_t *chunk = outlet.pending
         if chunk is NULL:
             return
-        if chunk.capacity >= JOIN_LEN and chunk.refs == 1 and self.hub.cork is NULL and outlet.fd >= 0:
+        if JOIN_LEN <= chunk.capacity <= 2 * JOIN_LEN and chunk.refs == 1 and self.hub.cork is NULL and outlet.fd >= 0:
             chunk.refs += 1
             outlet_send(outlet)
             if outlet.pending is NULL:
@@ -224,7 +232,7 @@ cdef class Connection:
         while position < end:
             if self.close_received or self.state == CLOSED:
                 return 0
-            if self.inbox is not None and self.inbox_is_full():
+            if self.leftover is not None or (self.inbox is not None and self.inbox_is_full()):
                 self.pause(PyByteArray_FromStringAndSize(<char *>position, end - position))
                 return 0
             result = NULL
@@ -280,6 +288,8 @@ cdef class Connection:
             push_control(self, OP_PONG, payload)
 
     cdef void pause(self, bytearray leftover):
+        if self.leftover is not None:
+            leftover = self.leftover + leftover
         self.leftover = leftover
         if not self.paused and self.transport is not None:
             self.paused = True
@@ -352,6 +362,8 @@ cdef class Connection:
                 result = handler.call(self, first, second)
             self.handler_returned(handler, result)
         except BaseException as error:
+            if self.hub.task_entered and self.hub.parked.is_cancelled():
+                spoil_task(self.hub)
             self.handler_failed(handler, error)
         return 0
 
@@ -412,8 +424,7 @@ cdef class Connection:
         if self.endpoint.on_error is None:
             self.start_close(1011, "internal error")
             return 0
-        self.deadline = self.hub.now + self.endpoint.close_timeout
-        self.arm()
+        self.give_time()
         return self.post(self.endpoint.on_error, error, None)
 
     cdef int handler_ended(self, HandlerCall handler, object result, object failure) except -1:
@@ -430,7 +441,7 @@ cdef class Connection:
             else:
                 try:
                     self.handler_returned(handler, result)
-                except HandlerError as error:
+                except Exception as error:
                     self.handler_failed(handler, error)
         finally:
             self.end(outer)
@@ -475,8 +486,7 @@ cdef class Connection:
             self.code = code
             self.reason = reason
         push_control(self, OP_CLOSE, make_close(code, reason))
-        self.deadline = self.hub.now + self.endpoint.close_timeout
-        self.arm()
+        self.give_time()
 
     cdef int close_frame(self, bytes payload) except -1:
         """The peer's close frame: answer it unless it is the answer, then let go of the transport."""
@@ -538,9 +548,7 @@ cdef class Connection:
         if not self.close_received and not self.close_sent:
             self.code = 1006
         leave_registries(self)
-        if self.busy:
-            self.deadline = self.hub.now + self.endpoint.close_timeout
-            self.arm()
+        self.give_time()
         if self.endpoint.on_close is None:
             if not self.busy and self.inbox is None:
                 self.context_done()
@@ -574,13 +582,19 @@ cdef class Connection:
         self.outlet.queued = self.outlet.handed
         self.fail(1013, "too slow")
 
+    cdef void give_time(self):
+        """Wait so long for the peer, or for a handler, and no longer."""
+        self.deadline = self.hub.now + self.endpoint.close_timeout
+        self.arm()
+
     cdef void give_up(self):
         """A deadline passed: the peer does not close, or a handler does not end."""
         if self.transport is not None:
             self.transport.abort()
-        if self.state == CLOSED and self.running is not None:
-            self.running.cancel()
-            self.deadline = self.hub.now + self.endpoint.close_timeout
+        if self.state == CLOSED:
+            if self.running is not None:
+                self.running.cancel()
+            self.give_time()
 
     # -- time
 
@@ -592,7 +606,7 @@ cdef class Connection:
         if self.state == OPEN:
             if self.ping_sent and endpoint.ping_timeout:
                 due = min(due, self.ping_sent + endpoint.ping_timeout)
-            elif endpoint.ping_interval:
+            if endpoint.ping_interval and now < max(self.last_seen, self.ping_sent) + endpoint.ping_interval:
                 due = min(due, max(self.last_seen, self.ping_sent) + endpoint.ping_interval)
             if endpoint.idle_timeout:
                 due = min(due, self.last_message + endpoint.idle_timeout)
@@ -602,27 +616,28 @@ cdef class Connection:
     cdef void on_timer(self):
         cdef double now = self.hub.now
         cdef Connection outer = self.begin()
-        if self.deadline and now >= self.deadline:
-            self.deadline = 0
-            self.give_up()
-        elif self.state == OPEN:
-            self.check_ping(now)
-            self.check_idle(now)
-        self.end(outer)
-        if not self.released:
-            self.arm()
+        try:
+            if self.deadline and now >= self.deadline:
+                self.deadline = 0
+                self.give_up()
+            elif self.state == OPEN:
+                self.check_ping(now)
+                self.check_idle(now)
+        finally:
+            self.end(outer)
+            if not self.released:
+                self.arm()
 
     cdef void check_ping(self, double now):
         cdef Endpoint endpoint = self.endpoint
-        if self.ping_sent:
-            if self.last_seen >= self.ping_sent:
-                self.ping_sent = 0
-            elif endpoint.ping_timeout and now - self.ping_sent >= endpoint.ping_timeout:
+        if self.last_seen >= self.ping_sent:
+            self.ping_sent = 0     # answered, or none was sent
+        if self.ping_sent and endpoint.ping_timeout:
+            if now - self.ping_sent >= endpoint.ping_timeout:
                 self.fail(1011, "ping timeout")
                 if self.transport is not None:
                     self.transport.abort()
-                return
-        if endpoint.ping_interval and now - max(self.last_seen, self.ping_sent) >= endpoint.ping_interval:
+        elif endpoint.ping_interval and now - max(self.last_seen, self.ping_sent) >= endpoint.ping_interval:
             self.ping_sent = now
             if not self.outlet.blocked:
                 push_control(self, OP_PING, b"")
@@ -668,6 +683,9 @@ cdef class Connection:
         cdef iovec parts[2]
         cdef int count
         cdef size_t length
+        if outlet.handing:
+            return
+        outlet.handing = True
         try:
             while outlet.backlog is not NULL and not outlet.blocked:
                 if self.transport is None or self.transport.is_closing():
@@ -693,6 +711,8 @@ cdef class Connection:
                         self.send_failed()
         except (OSError, RuntimeError):
             self.send_failed()
+        finally:
+            outlet.handing = False
 
     cdef void send_failed(self):
         """The peer is gone. What it sent before may still be unread: reading ends the connection, or a deadline."""
@@ -704,8 +724,7 @@ cdef class Connection:
         outlet_drop(outlet)
         self.wake_drain()
         if not self.deadline:
-            self.deadline = self.hub.now + self.endpoint.close_timeout
-            self.arm()
+            self.give_time()
 
     cdef void wake_drain(self):
         waiters, self.drain_waiters = self.drain_waiters, None
@@ -751,6 +770,9 @@ cdef class Connection:
         self.outlet.fd = -1
         self.outlet.accepting = False
         self.outlet.sealed = True
+        if not self.deadline:
+            # The transport closes once its buffer is empty, and the peer may never read it
+            self.give_time()
         return False
 
     def connection_lost(self, exc):
@@ -774,6 +796,8 @@ cdef class Connection:
 
     def resume_writing(self):
         cdef outlet_t *outlet = &self.outlet
+        if outlet.handing:
+            return             # called from inside of a write: hand_over() goes on by itself
         outlet.blocked = False
         outlet.queued -= outlet.handed
         outlet.handed = 0
@@ -835,6 +859,7 @@ cdef class Connection:
 
     @property
     def buffered(self):
+        check_thread(self.hub, "connection.buffered")
         pending = 0 if self.outlet.pending is NULL else chunk_total(self.outlet.pending)
         return self.outlet.queued + pending
 

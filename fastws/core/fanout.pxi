@@ -137,6 +137,9 @@ cdef tally_t fan_out(Members members, chunk_t *frame) except *:
         tally.matched += 1
         if not outlet.accepting:
             continue
+        if outlet.masking:
+            tally.queued += push_masked(<Connection>outlet.connection, frame)
+            continue
         pending = outlet.pending
         if pending is NULL and not outlet.blocked:
             outlet.pending = frame
@@ -167,6 +170,17 @@ cdef tally_t fan_out(Members members, chunk_t *frame) except *:
     if tally.queued:
         (<Connection>members.items[0].connection).hub.schedule()
     return tally
+
+
+cdef bint push_masked(Connection connection, const chunk_t *frame) except *:
+    """Give a client's connection the message of a frame: what it sends is masked with a key of its own."""
+    cdef header_t header
+    cdef const uint8_t *payload = frame.payload
+    memset(&header, 0, sizeof(header))
+    cdef int header_len = parse_header(frame.data, frame.length, &header)
+    if payload is NULL:
+        payload = frame.data + header_len
+    return push_message(connection, header.opcode, payload, <size_t>header.length, None)
 
 
 cdef bint extend_tail(Members members, chunk_t *frame) noexcept:

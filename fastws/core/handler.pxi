@@ -82,7 +82,6 @@ cdef class HandlerTask:
     cdef object task
     cdef object idle           # the future that it waits on while parked; None before its first step
     cdef bint retired          # end instead of waiting on
-    cdef bint spoiled          # somebody cancelled it: not to be used again
     # The adopted handler
     cdef Connection connection
     cdef HandlerCall handler
@@ -119,7 +118,9 @@ cdef class HandlerTask:
         cdef int outcome
         if self.coroutine is None:
             if error is not None:
-                self.spoiled = True
+                # Somebody cancelled it, with all other tasks perhaps: the next handler gets another
+                if self.hub.parked is self:
+                    self.hub.parked = None
                 raise error
             if self.retired or self.idle is not None:
                 raise StopIteration
@@ -156,6 +157,8 @@ cdef class HandlerTask:
             return result
         self.coroutine = None
         self.connection = None
+        self.task = None           # or each would keep the other alive
+        self.idle = None
         self.retired = True
         connection.handler_ended(self.handler, result, failure)
         raise StopIteration
@@ -234,4 +237,21 @@ cdef int spoil_task(Hub hub) except -1:
     leave_task(hub)
     hub.parked = None
     parked.retired = True
+    return 0
+
+
+cdef HandlerTask step_aside(Hub hub):
+    """Before a connection starts within the first step of another's handler: leave that handler's Task."""
+    cdef HandlerTask parked = None
+    if hub.task_entered:
+        leave_task(hub)
+        parked, hub.parked = hub.parked, None
+    return parked
+
+
+cdef int step_back(Hub hub, HandlerTask parked) except -1:
+    if parked is not None:
+        hub.retire_task()
+        hub.parked = parked
+        enter_task(hub)
     return 0

@@ -135,8 +135,8 @@ cdef class Hub:
 
     cdef inline void schedule(self):
         if not self.flush_scheduled:
-            self.flush_scheduled = True
             self.call_soon(self.flush_callback)
+            self.flush_scheduled = True
 
     cdef bint mark_dirty(self, outlet_t *outlet) except False:
         """Have the outlet's pending frames sent at the end of the turn."""
@@ -188,7 +188,10 @@ cdef class Hub:
             outlet = dirty[i]
             outlet.dirty = False
             if outlet.pending is not NULL:
-                (<Connection>outlet.connection).sent_pending()
+                try:
+                    (<Connection>outlet.connection).sent_pending()
+                except Exception:
+                    logger.exception("sending to %r failed", <Connection>outlet.connection)
             Py_DECREF(<object>outlet.connection)
         if self.dirty is NULL:
             self.dirty = dirty
@@ -235,11 +238,19 @@ cdef class Hub:
         due.next.previous = &due
         due.previous.next = &due
         link_init(bucket, NULL)
-        while due.next != &due:
-            link = due.next
-            link_remove(link)
-            connection = <Connection>link.connection
-            connection.on_timer()
+        try:
+            while due.next != &due:
+                link = due.next
+                link_remove(link)
+                connection = <Connection>link.connection
+                connection.on_timer()
+        finally:
+            # An exception that must not be caught, such as SystemExit: no link may point to what was on the stack
+            bucket = &self.buckets[(self.hand + 1) % BUCKETS]
+            while due.next != &due:
+                link = due.next
+                link_remove(link)
+                link_append(bucket, link)
 
     # -- registries
 
@@ -264,6 +275,9 @@ cdef class Hub:
         if self.tick_handle is not None:
             self.tick_handle.cancel()
             self.tick_handle = None
+        if self.cork is not NULL:
+            chunk_release(self.cork)
+            self.cork = NULL
         self.groups.clear()
         self.stored.clear()
         self.retired.clear()

@@ -46,17 +46,23 @@ static inline uint64_t fastws_mask(uint8_t *dst, const uint8_t *src, size_t leng
     size_t i = 0;
 
     if (length >= 32) {
-        uint64_t seen4[4] = {0, 0, 0, 0};
+        /* Words by name: an array of them goes through memory and stays out of vectors. */
+        uint64_t seen0 = 0, seen1 = 0, seen2 = 0, seen3 = 0, word0, word1, word2, word3;
         for (; i + 32 <= length; i += 32) {
-            uint64_t block[4];
-            memcpy(block, src + i, 32);
-            for (int lane = 0; lane < 4; lane++) {
-                block[lane] ^= wide;
-                seen4[lane] |= block[lane];
-            }
-            memcpy(dst + i, block, 32);
+            memcpy(&word0, src + i, 8);
+            memcpy(&word1, src + i + 8, 8);
+            memcpy(&word2, src + i + 16, 8);
+            memcpy(&word3, src + i + 24, 8);
+            seen0 |= word0 ^= wide;
+            seen1 |= word1 ^= wide;
+            seen2 |= word2 ^= wide;
+            seen3 |= word3 ^= wide;
+            memcpy(dst + i, &word0, 8);
+            memcpy(dst + i + 8, &word1, 8);
+            memcpy(dst + i + 16, &word2, 8);
+            memcpy(dst + i + 24, &word3, 8);
         }
-        seen = seen4[0] | seen4[1] | seen4[2] | seen4[3];
+        seen = seen0 | seen1 | seen2 | seen3;
     }
     for (; i + 8 <= length; i += 8) {
         memcpy(&word, src + i, 8);

@@ -119,12 +119,13 @@ cdef inline int settle(Connection connection) except -1:
     cdef Hub hub = connection.hub
     if hub.current is connection or outlet.dirty or outlet.pending is NULL:
         return 0
+    # First of all: a loop that is closed refuses, and the descriptor may be somebody else's by then
+    hub.schedule()
     if hub.current is not None or outlet.turn == hub.turn:
         hub.mark_dirty(outlet)
     else:
         outlet.turn = hub.turn
         connection.send_now()
-    hub.schedule()
     return 0
 
 

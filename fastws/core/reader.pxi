@@ -252,7 +252,8 @@ cdef bint reader_gather(partial_t *partial, const uint8_t *payload, size_t lengt
             raise MemoryError
         partial.message = message
         partial.message_capacity = capacity
-    memcpy(partial.message + partial.message_len, payload, length)
+    if length:
+        memcpy(partial.message + partial.message_len, payload, length)
     partial.message_len = needed
     return partial.message_opcode != OP_TEXT or fastws_utf8_feed(&partial.utf8, payload, length)
 

@@ -118,10 +118,17 @@ cdef bint leave(Connection connection, object name) except *:
     group = connection.hub.groups.get(name)
     if group is None or connection.memberships is None or group not in connection.memberships:
         return False
-    take_out(connection, group)
-    if group.members.count == 0 and not group.kept:
-        del connection.hub.groups[name]
+    leave_group(connection, group)
     return True
+
+
+cdef int leave_group(Connection connection, Group group) except -1:
+    """Leave a group, which vanishes with its last member."""
+    cdef dict groups = connection.hub.groups
+    take_out(connection, group)
+    if group.members.count == 0 and not group.kept and groups.get(group.name) is group:
+        del groups[group.name]
+    return 0
 
 
 cdef int take_out(Connection connection, Group group) except -1:
@@ -137,10 +144,10 @@ cdef int leave_registries(Connection connection) except -1:
     cdef Hub hub = connection.hub
     connection.endpoint.members.remove_connection(connection)
     for name in connection.names or ():
-        del hub.stored[name]
+        hub.stored.pop(name, None)
     connection.names = None
     for group in list(connection.memberships or ()):
-        leave(connection, (<Group>group).name)
+        leave_group(connection, <Group>group)
     connection.memberships = None
     return 0
 

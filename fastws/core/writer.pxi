@@ -39,6 +39,7 @@ ctypedef struct outlet_t:
     uint8_t skipped               # left out of the fan-out that is under way
     uint8_t finishing             # close the transport once everything is sent
     uint8_t sealed                # nothing can be sent any more
+    uint8_t handing               # the transport is being written to
     uint8_t masking               # a client's: frames leave masked
     int error                  # errno of the send that failed, or 0
     size_t sent                # bytes of pending that the kernel took, when not all
