@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import contextlib
+import contextvars
 import logging
 import socket
 
