@@ -537,7 +537,8 @@ class HttpProtocol(asyncio.Protocol):
         keep_alive = exchange.keep_alive and not self._server.closing
         head = encode_head(response, keep_alive, old=request is not None and request.http_version == "1.0")
         if response.body and (request is None or request.method != "HEAD"):
-            self._transport.writelines((head, response.body))
+            # Not writelines: asyncio's of CPython 3.12 and 3.13.0 never tells us to pause
+            self._transport.write(head + response.body)
         else:
             self._transport.write(head)
         if self._server.access_log:

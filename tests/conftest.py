@@ -122,7 +122,8 @@ async def connect(serve):
 
     yield connect
     for client in clients:
-        client.transport.abort()
+        if not client.transport.is_closing():
+            client.transport.abort()
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ cdef enum connection_state:
     CLOSING
     CLOSED
 
-    MAX_CONTROL_PENDING = 4096  # bytes of pongs that may wait for a peer that does not read
-
 cdef object logger = logging.getLogger("fastws")
 # The Connection whose handler runs, or the Endpoint of a service whose background work does
 cdef object current_place = contextvars.ContextVar("fastws.current_place")
+
+cdef double HANG_UP_TIMEOUT = 2.0  # seconds, at most `close_timeout`
 
 cdef dict FAIL_REASONS = {1002: "protocol error", 1007: "invalid UTF-8", 1009: "message too big"}
 
@@ -503,7 +503,12 @@ cdef class Connection:
         self.outlet.finishing = True
         if self.outlet.pending is NULL:
             self.finish_sending()
-        return self.ended()
+        self.ended()
+        if not self.busy:
+            # Nobody has anything to say any more: the peer only has to hang up
+            self.deadline = min(self.deadline, self.hub.now + HANG_UP_TIMEOUT)
+            self.arm()
+        return 0
 
     cdef int fail(self, int code, str reason) except -1:
         """Fail the WebSocket Connection (7.1.7): say why, take nothing more, and end it for the service at once."""
