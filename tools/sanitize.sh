@@ -15,4 +15,5 @@ export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:${ASAN_OPTIONS:-}
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:${UBSAN_OPTIONS:-}
 export PYTHONMALLOC=malloc
 
-exec "$python" -m pytest -p no:cacheprovider "$@"
+# Chromium would inherit the runtime, and does not start with it.
+exec "$python" -m pytest -p no:cacheprovider -m "not browser" "$@"
