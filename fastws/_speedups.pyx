@@ -90,6 +90,7 @@ cdef extern from "utf8.h" nogil:
     bint fastws_utf8_complete(const fastws_utf8_t *state)
 
 cdef class Connection
+cdef class Endpoint
 cdef class HandlerTask
 cdef class Members
 
@@ -99,7 +100,12 @@ include "core/writer.pxi"        # the outlet of a connection: pending, sent, qu
 include "core/hub.pxi"           # what the connections of one loop share: buffer, turn, timer, registries
 include "core/fanout.pxi"        # one frame to many connections
 include "core/handler.pxi"       # calling a service, stepping coroutines without a Task
-include "core/connection.pxi"    # one live connection
+include "core/endpoint.pxi"      # what the connections of one service share
+include "core/connection.pxi"    # one live connection: what it knows, what a read brings, its face
+include "core/dispatch.pxi"      # from an event to its handler
+include "core/closing.pxi"       # the closing handshake, failing, letting go
+include "core/timing.pxi"        # ping, pong, idle and all deadlines
 include "core/push.pxi"          # one frame to one connection
+include "core/handover.pxi"      # what the kernel did not take
 include "core/registry.pxi"      # names, groups, and the functions of the service API
 include "core/probe.pxi"         # the parts alone, for tests and measuring

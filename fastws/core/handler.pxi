@@ -160,7 +160,7 @@ cdef class HandlerTask:
         self.task = None           # or each would keep the other alive
         self.idle = None
         self.retired = True
-        connection.handler_ended(self.handler, result, failure)
+        handler_ended(connection, self.handler, result, failure)
         raise StopIteration
 
     # The coroutine protocol, for the Task

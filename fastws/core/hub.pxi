@@ -163,7 +163,7 @@ cdef class Hub:
         self.send_dirty()
         while self.doomed:
             connection = self.doomed.pop()
-            connection.overflowed()
+            overflowed(connection)
 
     cdef void send_dirty(self):
         """One system call for each connection that has something pending."""
@@ -189,7 +189,7 @@ cdef class Hub:
             outlet.dirty = False
             if outlet.pending is not NULL:
                 try:
-                    (<Connection>outlet.connection).sent_pending()
+                    sent_pending(<Connection>outlet.connection)
                 except Exception:
                     logger.exception("sending to %r failed", <Connection>outlet.connection)
             Py_DECREF(<object>outlet.connection)
@@ -243,7 +243,7 @@ cdef class Hub:
                 link = due.next
                 link_remove(link)
                 connection = <Connection>link.connection
-                connection.on_timer()
+                look_at(connection)
         finally:
             # An exception that must not be caught, such as SystemExit: no link may point to what was on the stack
             bucket = &self.buckets[(self.hand + 1) % BUCKETS]

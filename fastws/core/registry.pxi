@@ -249,13 +249,13 @@ def create_connection_group(group):
 
 def close_connection(int code=1000, str reason not None=""):
     check_close_code(code)
-    return current("close_connection").start_close(code, reason)
+    return start_close(current("close_connection"), code, reason)
 
 
 def close_stored_connection(name, int code=1000, str reason not None=""):
     check_close_code(code)
     connection = find(name, "close_stored_connection")
-    return connection is not None and connection.start_close(code, reason)
+    return connection is not None and start_close(connection, code, reason)
 
 
 def close_connection_group(group, int code=1000, str reason not None=""):
@@ -265,5 +265,5 @@ def close_connection_group(group, int code=1000, str reason not None=""):
     found = group_to_push(here("close_connection_group"), group)
     closed = 0
     for connection in [] if found is None else found.members.snapshot():
-        closed += connection.start_close(code, reason)
+        closed += start_close(connection, code, reason)
     return closed

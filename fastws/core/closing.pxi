@@ -1,0 +1,153 @@
+# The end of a connection: the closing handshake (RFC 6455 7), failing it, and letting go.
+#
+# Every end has a deadline: a peer that does not answer or hang up, and a handler that does not return, get
+# `close_timeout` seconds.
+
+cdef double HANG_UP_TIMEOUT = 2.0  # seconds, at most `close_timeout`
+
+# All that a peer ever learns of why it is failed
+cdef dict FAIL_REASONS = {1002: "protocol error", 1007: "invalid UTF-8", 1009: "message too big"}
+
+
+cdef bint start_close(Connection connection, int code, str reason) except *:
+    """Send a close frame and wait for the peer's."""
+    if connection.state != OPEN:
+        return False
+    send_close(connection, code, reason)
+    return True
+
+
+cdef void send_close(Connection connection, int code, str reason):
+    connection.state = CLOSING
+    connection.outlet.accepting = False
+    connection.close_sent = True
+    if not connection.close_received:
+        connection.code = code
+        connection.reason = reason
+    push_control(connection, OP_CLOSE, make_close(code, reason))
+    give_time(connection)
+
+
+cdef int close_frame(Connection connection, bytes payload) except -1:
+    """The peer's close frame: answer it unless it is the answer, then let go of the transport."""
+    code, reason = parse_close(payload)
+    if code < 0:
+        fail(connection, -code, FAIL_REASONS[-code])
+        return 0
+    connection.close_received = True
+    connection.code = code
+    connection.reason = reason
+    if not connection.close_sent:
+        # "the endpoint typically echos the status code it received" (5.5.1)
+        send_close(connection, code, "")
+    connection.outlet.finishing = True
+    if connection.outlet.pending is NULL:
+        finish_sending(connection)
+    ended(connection)
+    if not connection.busy:
+        # Nobody has anything to say any more: the peer only has to hang up
+        connection.deadline = min(connection.deadline, connection.hub.now + HANG_UP_TIMEOUT)
+        arm_timer(connection)
+    return 0
+
+
+cdef int fail(Connection connection, int code, str reason) except -1:
+    """Fail the WebSocket Connection (7.1.7): say why, take nothing more, and end it for the service at once."""
+    if connection.state == CLOSED:
+        return 0
+    if not connection.close_sent:
+        send_close(connection, code, reason)
+    reader_reset(&connection.reader)
+    connection.leftover = None
+    connection.outlet.finishing = True
+    if connection.outlet.pending is NULL:
+        finish_sending(connection)
+    ended(connection)
+    return 0
+
+
+cdef void finish_sending(Connection connection):
+    """Once all is sent: end our direction. The transport closes when the peer ends its own, or at the deadline.
+
+    Closing a socket with unread input would reset it, and the reset may overtake our close frame.
+    """
+    cdef outlet_t *outlet = &connection.outlet
+    if outlet.pending is not NULL or outlet.backlog is not NULL or outlet.blocked or connection.transport is None:
+        return
+    outlet.finishing = False
+    outlet.sealed = True
+    outlet.fd = -1
+    try:
+        if connection.transport.can_write_eof():
+            connection.transport.write_eof()
+        else:
+            connection.transport.close()
+    except (OSError, RuntimeError):
+        connection.transport.abort()
+
+
+cdef int ended(Connection connection) except -1:
+    """End the connection for the service: leave every registry, then on_close."""
+    cdef Connection outer
+    if connection.state == CLOSED:
+        return 0
+    connection.state = CLOSED
+    connection.outlet.accepting = False
+    if not connection.close_received and not connection.close_sent:
+        connection.code = 1006
+    leave_registries(connection)
+    give_time(connection)
+    if connection.endpoint.on_close is None:
+        if not connection.busy and connection.inbox is None:
+            context_done(connection)
+        return 0
+    outer = connection.begin()
+    try:
+        post(connection, connection.endpoint.on_close, connection.code, connection.reason)
+    finally:
+        connection.end(outer)
+    return 0
+
+
+cdef void context_done(Connection connection):
+    """The last handler is done."""
+    if not connection.entered:
+        connection.context = None
+    release_connection(connection)
+
+
+cdef void release_connection(Connection connection):
+    """Let go of everything once the service and the transport are both done with us."""
+    if connection.released or connection.transport is not None or connection.state != CLOSED:
+        return
+    if connection.busy or connection.inbox is not None:
+        return
+    connection.released = True
+    link_remove(&connection.link)
+    connection.hub.live -= 1
+    connection.endpoint.live -= 1
+
+
+cdef void overflowed(Connection connection):
+    """The peer does not read what is sent to it: drop it all but what the transport holds."""
+    if connection.state == CLOSED:
+        return
+    outlet_drop(&connection.outlet)
+    connection.outlet.queued = connection.outlet.handed
+    fail(connection, 1013, "too slow")
+
+
+cdef void give_time(Connection connection):
+    """Wait so long for the peer, or for a handler, and no longer."""
+    connection.deadline = connection.hub.now + connection.endpoint.close_timeout
+    arm_timer(connection)
+
+
+cdef void give_up(Connection connection):
+    """A deadline passed: the peer does not close, or a handler does not end."""
+    if connection.transport is not None:
+        connection.transport.abort()
+    if connection.state == CLOSED:
+        if connection.running is not None:
+            connection.running.cancel()
+        give_time(connection)

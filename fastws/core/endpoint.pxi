@@ -1,0 +1,51 @@
+# What the connections of one service share: its handlers and limits, decided once, and the set of all of them.
+
+@cython.final
+cdef class Endpoint:
+    # What the connections of one service share: handlers and limits, decided once, and the set of all of them
+    cdef readonly Hub hub
+    cdef readonly str name
+    cdef readonly Members members
+    cdef HandlerCall on_open
+    cdef HandlerCall on_text_message
+    cdef HandlerCall on_binary_message
+    cdef HandlerCall on_ping
+    cdef HandlerCall on_pong
+    cdef HandlerCall on_idle_timeout
+    cdef HandlerCall on_error
+    cdef HandlerCall on_close
+    cdef Py_ssize_t path_len   # segments of the path that handlers may name
+    cdef uint64_t max_message_size
+    cdef size_t max_backlog
+    cdef Py_ssize_t max_queue
+    cdef double ping_interval  # seconds; 0 is off, as for all of these
+    cdef double ping_timeout
+    cdef double idle_timeout
+    cdef double close_timeout
+    cdef readonly Py_ssize_t live      # connections not yet released
+    cdef readonly uint64_t unhandled   # messages that no handler wanted
+
+    def __cinit__(self, Hub hub, str name, list handlers, tuple path_names, *, uint64_t max_message_size,
+                  size_t max_backlog, Py_ssize_t max_queue, ping_interval, ping_timeout, idle_timeout, close_timeout):
+        cdef dict calls = {handler.event: HandlerCall(handler, path_names) for handler in handlers}
+        self.hub = hub
+        self.name = name
+        self.members = Members()
+        self.on_open = calls.get("on_open")
+        self.on_text_message = calls.get("on_text_message")
+        self.on_binary_message = calls.get("on_binary_message")
+        self.on_ping = calls.get("on_ping")
+        self.on_pong = calls.get("on_pong")
+        self.on_idle_timeout = calls.get("on_idle_timeout")
+        self.on_error = calls.get("on_error")
+        self.on_close = calls.get("on_close")
+        self.path_len = len(path_names)
+        self.max_message_size = max_message_size
+        self.max_backlog = max_backlog
+        self.max_queue = max_queue
+        self.ping_interval = ping_interval or 0.0
+        self.ping_timeout = ping_timeout or 0.0
+        self.idle_timeout = idle_timeout or 0.0
+        self.close_timeout = close_timeout
+        for seconds in (ping_interval, ping_timeout, idle_timeout, close_timeout):
+            hub.need_resolution(seconds)

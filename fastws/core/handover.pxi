@@ -1,0 +1,81 @@
+# What the kernel did not take: handing the rest to the transport, and a peer that is gone.
+
+cdef void sent_pending(Connection connection):
+    """Deal with what outlet_send() left: an error, a rest, or the end of sending."""
+    cdef outlet_t *outlet = &connection.outlet
+    cdef chunk_t *chunk = outlet.pending
+    cdef size_t sent = outlet.sent
+    outlet.pending = NULL
+    outlet.sent = 0
+    if outlet.error:
+        chunk_release(chunk)
+        send_failed(connection)
+        return
+    if sent == chunk_total(chunk):
+        chunk_release(chunk)
+    else:
+        chunk = chunk_rest(chunk, &sent)
+        backlog_append(outlet, chunk, sent)
+        if not outlet.blocked:
+            hand_over(connection, outlet.fd < 0)
+    if outlet.finishing:
+        finish_sending(connection)
+
+
+cdef void hand_over(Connection connection, bint whole):
+    """Give the head of the backlog to the transport, whose buffer is empty; `whole`: all of it, chunk by chunk."""
+    cdef outlet_t *outlet = &connection.outlet
+    cdef chunk_t *chunk
+    cdef iovec parts[2]
+    cdef int count
+    cdef size_t length
+    if outlet.handing:
+        return
+    outlet.handing = True
+    try:
+        while outlet.backlog is not NULL and not outlet.blocked:
+            if connection.transport is None or connection.transport.is_closing():
+                outlet_drop(outlet)
+                return
+            chunk = backlog_first(outlet.backlog)
+            length = chunk_total(chunk) - outlet.backlog.offset
+            count = chunk_iov(chunk, outlet.backlog.offset, parts)
+            views = [memoryview(chunk_view(chunk, &parts[i])) for i in range(count)]
+            backlog_pop(outlet)
+            chunk_release(chunk)
+            connection.transport.set_write_buffer_limits(high=0)
+            for view in views:
+                connection.transport.write(view)
+            if connection.transport.get_write_buffer_size():
+                outlet.blocked = True
+                outlet.handed = length
+                outlet.queued += length
+            elif not whole:
+                # The kernel has room again after all
+                outlet.error = backlog_send(outlet)
+                if outlet.error:
+                    send_failed(connection)
+    except (OSError, RuntimeError):
+        send_failed(connection)
+    finally:
+        outlet.handing = False
+
+
+cdef void send_failed(Connection connection):
+    """The peer is gone. What it sent before may still be unread: reading ends the connection, or a deadline."""
+    cdef outlet_t *outlet = &connection.outlet
+    outlet.fd = -1
+    outlet.error = 0
+    outlet.accepting = False
+    outlet.sealed = True
+    outlet_drop(outlet)
+    wake_drain(connection)
+    if not connection.deadline:
+        give_time(connection)
+
+
+cdef void wake_drain(Connection connection):
+    waiters, connection.drain_waiters = connection.drain_waiters, None
+    for waiter in waiters or ():
+        if not waiter.done():
+            waiter.set_result(None)
