@@ -35,16 +35,18 @@ def test_each_example_says_how_to_run_it(path):
     assert f"    fastws run examples/{path.name}\n" in path.read_text()
 
 
-async def test_the_command_serves_them_all():
+async def test_the_command_serves_them_all(tmp_path):
     """The way of the README, with every file at once; the listing ends with the last service of the last file."""
     files = sorted(map(str, EXAMPLES.glob("*.py")))
     command = [sys.executable, "-m", "fastws", "run", *files, "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
+    # Elsewhere than here, where `python -m` would find the sources first
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, env=environment, cwd=tmp_path
+    )
     try:
-        listing = b""
-        while b"/ticker/" not in listing:
-            listing += await within(process.stdout.readline())
+        listing = await within(process.stdout.readuntil(b"/ticker/"))
+        listing += await within(process.stdout.readline())
     finally:
         process.terminate()
         rest, _ = await within(process.communicate())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import os
 import pkgutil
 import subprocess
 import sys
@@ -37,6 +38,13 @@ IMPORTS: dict[str, set[str]] = {
     "ws": {"_speedups", "service"},
 }
 MODULES = sorted(module.name for module in pkgutil.iter_modules(fastws.__path__) if module.name != "_speedups")
+
+
+def _run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python elsewhere than here, where it would find the sources first, with what is importable here."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
 
 
 def _source(module: str) -> ast.Module:
@@ -81,13 +89,13 @@ def test_the_package_is_typed() -> None:
     assert (Path(fastws.__file__).parent / "py.typed").exists()
 
 
-def test_importing_it_starts_nothing_and_warns_of_nothing() -> None:
+def test_importing_it_starts_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
     script = "import fastws, threading; assert threading.active_count() == 1"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
+    done = _run("-W", "error", "-c", script, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_an_interpreter_that_ends_with_open_connections_does_so_quietly() -> None:
+def test_an_interpreter_that_ends_with_open_connections_does_so_quietly(tmp_path: Path) -> None:
     script = """
 import asyncio, sys
 import fastws
@@ -110,6 +118,6 @@ async def main():
 loop = asyncio.new_event_loop()
 loop.run_until_complete(main())
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = _run("-c", script, cwd=tmp_path)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr.replace("Task was destroyed", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 
@@ -86,14 +87,17 @@ class Process:
 
 
 @pytest.fixture
-async def start():
+async def start(tmp_path):
     """Start a program that listens: `process, port = await start(RUN)`."""
     processes = []
 
     async def start(program: str) -> tuple[Process, int]:
         pipe = asyncio.subprocess.PIPE
+        # Elsewhere than here, where Python would find the sources first
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-W", "ignore::ResourceWarning", "-c", PROGRAM + program]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "ignore::ResourceWarning", "-c", PROGRAM + program, stdout=pipe, stderr=pipe
+            *command, stdout=pipe, stderr=pipe, cwd=tmp_path, env=environment
         )
         processes.append(process)
         heard = Process(process)
