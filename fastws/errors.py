@@ -82,8 +82,8 @@ class ProtocolError(FastWSError):
         return f"{self.code} {self.reason}" if self.reason else str(self.code)
 
 
-class NoCurrentConnectionError(FastWSError, RuntimeError):
-    """A function that acts on the current connection was called where there is none.
+class _MisplacedCallError(FastWSError, RuntimeError):
+    """A function was called where it cannot work.
 
     Attributes:
         function: the name of the function, such as ``"push_text"``.
@@ -92,6 +92,14 @@ class NoCurrentConnectionError(FastWSError, RuntimeError):
     def __init__(self, function: str) -> None:
         super().__init__(function)
         self.function = function
+
+
+class NoCurrentConnectionError(_MisplacedCallError):
+    """A function that acts on the current connection was called where there is none.
+
+    Attributes:
+        function: the name of the function, such as ``"push_text"``.
+    """
 
     def __str__(self) -> str:
         return (
@@ -100,16 +108,12 @@ class NoCurrentConnectionError(FastWSError, RuntimeError):
         )
 
 
-class WrongThreadError(FastWSError, RuntimeError):
+class WrongThreadError(_MisplacedCallError):
     """A function of fastws was called from another thread than the one of the server's event loop.
 
     Attributes:
         function: the name of the function, such as ``"push_text"``.
     """
-
-    def __init__(self, function: str) -> None:
-        super().__init__(function)
-        self.function = function
 
     def __str__(self) -> str:
         return (
@@ -118,16 +122,12 @@ class WrongThreadError(FastWSError, RuntimeError):
         )
 
 
-class NotServingError(FastWSError, RuntimeError):
+class NotServingError(_MisplacedCallError):
     """A function needs a running server and there is none in this process.
 
     Attributes:
         function: the name of the function, such as ``"push_text_to_group"``.
     """
-
-    def __init__(self, function: str) -> None:
-        super().__init__(function)
-        self.function = function
 
     def __str__(self) -> str:
         return f"{self.function} needs a running server; start one with fastws.serve() or fastws.run()"
