@@ -14,7 +14,6 @@ cdef enum handler_event:
     ON_IDLE_TIMEOUT
     ON_ERROR
     ON_CLOSE
-    HANDLER_EVENTS
 
     MAX_ARGUMENTS = 16
 

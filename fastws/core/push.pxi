@@ -94,12 +94,11 @@ cdef chunk_t *own_pending(Connection connection, size_t needed) except NULL:
         hub.cork = NULL
         if chunk is NULL:
             chunk = chunk_new(JOIN_LEN)
-        elif not chunk_reserve(chunk, needed):
-            chunk_release(chunk)
-            chunk = NULL
-        if chunk is NULL or not chunk_reserve(chunk, needed):
-            raise MemoryError
+            if chunk is NULL:
+                raise MemoryError
         outlet.pending = chunk
+        if not chunk_reserve(chunk, needed):
+            raise MemoryError
         return chunk
     shared = chunk
     chunk = chunk_new(needed + (PENDING_LEN if shared is NULL else shared.length))
