@@ -54,8 +54,25 @@ class Connection:
         head: bytes = b"",
         subprotocol: str | None = None,
         path_arguments: tuple[str, ...] = (),
+        address: Any = None,
+        attributes: dict[str, Any] | None = None,
+        on_release: Callable[[], None] | None = None,
     ) -> None:
-        """Take over a transport whose opening handshake is accepted, and run `on_open`; for servers."""
+        """Take over a transport whose opening handshake is accepted, and run `on_open`; for servers.
+
+        Args:
+            transport: with nothing of its handshake left to read.
+            response: what is still to be sent before the first frame.
+            rest: bytes that were read behind the handshake.
+            path: what the client asked for, decoded.
+            query: the query of its target.
+            head: its header fields, as `hub_of_thread` was told to read them.
+            subprotocol: the one in use.
+            path_arguments: the values of the segments that the path of the service names.
+            address: the client's address where the transport does not know it.
+            attributes: the first content of `attributes`.
+            on_release: called once when the transport is lost and the last handler is done; it may not raise.
+        """
     @property
     def id(self) -> int:
         """A number that no other connection of this event loop has or had."""

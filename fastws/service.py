@@ -167,7 +167,14 @@ class UpgradeOptions:
         ping_timeout: seconds to wait for a pong; None waits forever.
         max_backlog: bytes that may wait for a slow client.
         max_queue: messages that may wait for a suspended handler.
+        max_fragments: frames that a message may come in; more fail the connection with 1008.
+        max_message_rate: messages a second that a client may send on average; more fail the connection with 1008.
         allowed_origins: the origins that browsers may connect from, such as ``"https://example.com"``; None is any.
+        upgrade_timeout: seconds that an ``async`` ``on_upgrade`` may take.
+        compression: ``"shared"``, ``"dedicated"`` or None: whether and how permessage-deflate is spoken (RFC 7692).
+        compression_threshold: bytes from which on a message is compressed.
+        compression_level: 1, the fastest, to 9.
+        compression_window_bits: 9 to 15, the largest window of either direction, as a power of two of bytes.
     """
 
     path: str
@@ -178,7 +185,14 @@ class UpgradeOptions:
     ping_timeout: float | None
     max_backlog: int
     max_queue: int
+    max_fragments: int
+    max_message_rate: float | None
     allowed_origins: frozenset[str] | None
+    upgrade_timeout: float | None
+    compression: str | None
+    compression_threshold: int
+    compression_level: int
+    compression_window_bits: int
 
     def __init__(
         self,
@@ -191,7 +205,14 @@ class UpgradeOptions:
         ping_timeout: float | None = 20.0,
         max_backlog: int = 1 << 20,
         max_queue: int = 16,
+        max_fragments: int = 1 << 14,
+        max_message_rate: float | None = None,
         allowed_origins: Iterable[str] | None = None,
+        upgrade_timeout: float | None = 10.0,
+        compression: str | None = "shared",
+        compression_threshold: int = 256,
+        compression_level: int = 6,
+        compression_window_bits: int | None = None,
     ) -> None:
         checked = {
             "path": check_path(path, "ws.upgrade_path"),
@@ -201,8 +222,17 @@ class UpgradeOptions:
             "ping_interval": _check_seconds("ping_interval", ping_interval),
             "ping_timeout": _check_seconds("ping_timeout", ping_timeout),
             "max_backlog": _check_size("max_backlog", max_backlog),
-            "max_queue": _check_count("max_queue", max_queue),
+            "max_queue": _check_count("max_queue", max_queue, "messages"),
+            "max_fragments": _check_count("max_fragments", max_fragments, "frames"),
+            "max_message_rate": _check_rate("max_message_rate", max_message_rate),
             "allowed_origins": _check_origins(allowed_origins),
+            "upgrade_timeout": _check_seconds("upgrade_timeout", upgrade_timeout),
+            "compression": _check_compression(compression),
+            "compression_threshold": _check_between("compression_threshold", compression_threshold, 0, sys.maxsize),
+            "compression_level": _check_between("compression_level", compression_level, 1, 9),
+            "compression_window_bits": _check_between(
+                "compression_window_bits", _window_bits(compression, compression_window_bits), 9, 15
+            ),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -218,10 +248,35 @@ def _check_size(option: str, value: object) -> int:
     return value
 
 
-def _check_count(option: str, value: object) -> int:
+def _check_count(option: str, value: object, of: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= sys.maxsize:
-        raise _wrong(option, value, "give a number of messages, an int above 0")
+        raise _wrong(option, value, f"give a number of {of}, an int above 0")
     return value
+
+
+def _check_between(option: str, value: object, lowest: int, highest: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
+        raise _wrong(option, value, f"give an int from {lowest} to {highest}")
+    return value
+
+
+def _check_rate(option: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise _wrong(option, value, "give messages a second, a number above 0, or None to turn it off")
+    return float(value)
+
+
+def _check_compression(value: object) -> str | None:
+    if value not in (None, "shared", "dedicated"):
+        raise _wrong("compression", value, 'give "shared", "dedicated" or None')
+    return None if value is None else str(value)
+
+
+def _window_bits(compression: str | None, value: int | None) -> int:
+    """Return the window to use: one that all share may be the largest, one per connection has to be paid for each."""
+    return value if value is not None else 12 if compression == "dedicated" else 15
 
 
 def _check_seconds(option: str, value: object) -> float | None:

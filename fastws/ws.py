@@ -81,7 +81,14 @@ def upgrade_path(
     ping_timeout: float | None = 20.0,
     max_backlog: int = 1 << 20,
     max_queue: int = 16,
+    max_fragments: int = 1 << 14,
+    max_message_rate: float | None = None,
     allowed_origins: Iterable[str] | None = None,
+    upgrade_timeout: float | None = 10.0,
+    compression: str | None = "shared",
+    compression_threshold: int = 256,
+    compression_level: int = 6,
+    compression_window_bits: int | None = None,
 ) -> Callable[[_C], _C]:
     """Annotate a class: clients connect at this path, under the base path.
 
@@ -97,8 +104,20 @@ def upgrade_path(
             is always taken when nothing waits, whatever its size.
         max_queue: messages that may wait for a suspended `async` handler until reading is paused; they are also
             bounded by `max_message_size` in sum.
+        max_fragments: frames that one message may come in; more fail the connection with 1008.
+        max_message_rate: messages, pings and pongs a second that a client may send on average, with bursts of as many
+            as that within a second; more fail the connection with 1008. None allows any.
         allowed_origins: origins that browsers may connect from, such as `"https://example.com"`; others get a 403.
             Clients that send no Origin get it too. None allows any (RFC 6455 section 10.2).
+        upgrade_timeout: seconds that an `async` `on_upgrade` may take until the client gets a 503; None waits forever.
+        compression: permessage-deflate (RFC 7692). `"shared"` compresses each message on its own, so that a connection
+            owns no memory for it and a broadcast is compressed once for all. `"dedicated"` keeps a history per
+            connection in each direction: small messages that resemble each other shrink more, at some 20 KiB per
+            connection with the default window. None speaks no compression.
+        compression_threshold: bytes from which on a message to a client is compressed.
+        compression_level: 1, the fastest, to 9, the smallest.
+        compression_window_bits: 9 to 15; no window is larger than two to the power of this many bytes. None is 15 where
+            windows are shared and 12 where they are dedicated.
 
     Raises:
         ConfigurationError: an option is wrong; the message names it.
@@ -112,7 +131,14 @@ def upgrade_path(
         ping_timeout=ping_timeout,
         max_backlog=max_backlog,
         max_queue=max_queue,
+        max_fragments=max_fragments,
+        max_message_rate=max_message_rate,
         allowed_origins=allowed_origins,
+        upgrade_timeout=upgrade_timeout,
+        compression=compression,
+        compression_threshold=compression_threshold,
+        compression_level=compression_level,
+        compression_window_bits=compression_window_bits,
     )
     return lambda cls: service.mark_class(cls, "upgrade_path", options)
 

@@ -126,6 +126,9 @@ cdef void release_connection(Connection connection):
     link_remove(&connection.link)
     connection.hub.live -= 1
     connection.endpoint.live -= 1
+    on_release, connection.on_release = connection.on_release, None
+    if on_release is not None:
+        on_release()
 
 
 cdef void overflowed(Connection connection):

@@ -36,7 +36,8 @@ cdef class Connection:
     cdef Hub hub
     cdef Endpoint endpoint
     cdef object transport      # None once it is lost
-    cdef object last_address   # the peer's, from then on
+    cdef object address        # the peer's: what a proxy said, or once the transport is lost
+    cdef object on_release     # called when we are released, or None
     # State
     cdef readonly uint64_t id
     cdef uint8_t state
@@ -88,7 +89,7 @@ cdef class Connection:
     # -- opening
 
     def start(self, transport, bytes response, rest, *, str path="/", str query="", bytes head=b"",
-              str subprotocol=None, tuple path_arguments=()):
+              str subprotocol=None, tuple path_arguments=(), address=None, dict attributes=None, on_release=None):
         """Take over a transport whose opening handshake is done; `response` is still to be sent, `rest` was read."""
         if self.state != CONNECTING or len(path_arguments) != self.endpoint.path_len:
             raise ValueError("a connection starts once, with as many path arguments as its service has")
@@ -98,6 +99,9 @@ cdef class Connection:
         self.head = head
         self.subprotocol = subprotocol
         self.path_arguments = path_arguments
+        self.address = address
+        self.own_attributes = attributes
+        self.on_release = on_release
         self.outlet.fd = plain_socket(transport)
         self.outlet.accepting = True
         self.state = OPEN
@@ -312,7 +316,7 @@ cdef class Connection:
         reader_reset(&self.reader)
         self.leftover = None
         wake_drain(self)
-        self.last_address = self.remote_address
+        self.address = self.remote_address
         self.transport = None
         ended(self)
         release_connection(self)
@@ -377,7 +381,9 @@ cdef class Connection:
 
     @property
     def remote_address(self):
-        return self.last_address if self.transport is None else self.transport.get_extra_info("peername")
+        if self.address is not None or self.transport is None:
+            return self.address
+        return self.transport.get_extra_info("peername")
 
     @property
     def groups(self):
