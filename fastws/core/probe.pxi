@@ -75,6 +75,16 @@ def build_frame(uint8_t opcode, data, key=None):
     return bytes(frame[: end - start])
 
 
+def read_close_payload(bytes payload not None):
+    """The code and the reason of a close frame's payload, or minus the code to fail with and ""."""
+    return parse_close(payload)
+
+
+def build_close_payload(int code, str reason not None):
+    """The payload of a close frame; a reason that is too long is cut."""
+    return make_close(code, reason)
+
+
 def live_objects():
     """How many chunks of frames and incomplete messages exist now, in all loops of the process."""
     return {"chunks": live_chunks, "partials": live_partials}
