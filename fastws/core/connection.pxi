@@ -16,6 +16,7 @@ cdef enum connection_state:
     CLOSING
     CLOSED
 
+
 cdef object logger = logging.getLogger("fastws")
 # The Connection whose handler runs, or the Endpoint of a service whose background work does
 cdef object current_place = contextvars.ContextVar("fastws.current_place")
@@ -82,6 +83,8 @@ cdef class Connection:
         link_init(&self.link, <PyObject *>self)
 
     def __dealloc__(self):
+        if self.link.next is NULL:
+            return             # wrong arguments: nothing was made
         outlet_drop(&self.outlet)
         reader_reset(&self.reader)
         link_remove(&self.link)

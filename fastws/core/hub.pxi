@@ -100,6 +100,8 @@ cdef class Hub:
         self.receive_ptr = <uint8_t *>malloc(RECEIVE_LEN)
         if self.receive_ptr is NULL:
             raise MemoryError
+        for i in range(BUCKETS):
+            link_init(&self.buckets[i], NULL)
         self.receive_view = PyMemoryView_FromMemory(<char *>self.receive_ptr, RECEIVE_LEN, PyBUF_WRITE)
         self.get_buffer = self._get_buffer
         self.turn = 1
@@ -107,8 +109,6 @@ cdef class Hub:
         self.doomed = []
         self.now = loop.time()
         self.resolution = MAX_RESOLUTION
-        for i in range(BUCKETS):
-            link_init(&self.buckets[i], NULL)
         self.groups = {}
         self.stored = {}
         self.retired = {}
@@ -117,6 +117,8 @@ cdef class Hub:
 
     def __dealloc__(self):
         cdef size_t i
+        if self.receive_ptr is NULL:
+            return             # wrong arguments: nothing was made
         for i in range(self.dirty_len):
             Py_DECREF(<object>self.dirty[i].connection)
         free(self.dirty)
