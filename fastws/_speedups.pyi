@@ -383,4 +383,7 @@ def build_close_payload(code: int, reason: str) -> bytes:
     """Build the payload of a close frame; a reason over 123 bytes is cut between two characters."""
 
 def live_objects() -> dict[str, int]:
-    """Count the chunks of frames and the incomplete messages that exist now in the process."""
+    """Count what exists now in the process.
+
+    Hubs with their receive buffers, connections, chunks of frames, backlogs, and incomplete messages.
+    """

@@ -16,6 +16,7 @@ cdef enum connection_state:
     CLOSING
     CLOSED
 
+cdef Py_ssize_t live_connections = 0
 
 cdef object logger = logging.getLogger("fastws")
 # The Connection whose handler runs, or the Endpoint of a service whose background work does
@@ -72,6 +73,7 @@ cdef class Connection:
     cdef object __weakref__
 
     def __cinit__(self, Endpoint endpoint not None, *, bint client=False):
+        global live_connections
         self.endpoint = endpoint
         self.hub = endpoint.hub
         self.id = self.hub.next_id()
@@ -81,10 +83,13 @@ cdef class Connection:
         outlet_init(&self.outlet, <PyObject *>self, endpoint.max_backlog, client)
         reader_init(&self.reader, endpoint.max_message_size, not client)
         link_init(&self.link, <PyObject *>self)
+        live_connections += 1
 
     def __dealloc__(self):
+        global live_connections
         if self.link.next is NULL:
             return             # wrong arguments: nothing was made
+        live_connections -= 1
         outlet_drop(&self.outlet)
         reader_reset(&self.reader)
         link_remove(&self.link)

@@ -20,6 +20,7 @@ cdef double MAX_RESOLUTION = 1.0           # seconds between two ticks, at most
 cdef double MIN_RESOLUTION = 0.01          # and at least
 
 cdef dict hubs = {}            # thread id -> the Hub that serves there
+cdef Py_ssize_t live_hubs = 0
 
 
 ctypedef struct link_t:
@@ -92,6 +93,7 @@ cdef class Hub:
     cdef object make_query
 
     def __cinit__(self, loop, make_headers, make_query):
+        global live_hubs
         cdef int i
         self.loop = loop
         self.call_soon = loop.call_soon
@@ -100,6 +102,7 @@ cdef class Hub:
         self.receive_ptr = <uint8_t *>malloc(RECEIVE_LEN)
         if self.receive_ptr is NULL:
             raise MemoryError
+        live_hubs += 1
         for i in range(BUCKETS):
             link_init(&self.buckets[i], NULL)
         self.receive_view = PyMemoryView_FromMemory(<char *>self.receive_ptr, RECEIVE_LEN, PyBUF_WRITE)
@@ -116,9 +119,11 @@ cdef class Hub:
         self.make_query = make_query
 
     def __dealloc__(self):
+        global live_hubs
         cdef size_t i
         if self.receive_ptr is NULL:
             return             # wrong arguments: nothing was made
+        live_hubs -= 1
         for i in range(self.dirty_len):
             Py_DECREF(<object>self.dirty[i].connection)
         free(self.dirty)

@@ -86,5 +86,6 @@ def build_close_payload(int code, str reason not None):
 
 
 def live_objects():
-    """How many chunks of frames and incomplete messages exist now, in all loops of the process."""
-    return {"chunks": live_chunks, "partials": live_partials}
+    """How many of everything that is made per connection, frame or loop exist now, in all loops of the process."""
+    return {"hubs": live_hubs, "connections": live_connections, "chunks": live_chunks, "backlogs": live_backlogs,
+            "partials": live_partials}

@@ -79,8 +79,12 @@ cdef inline void outlet_send(outlet_t *outlet) noexcept nogil:
 # ---------------------------------------------------------------------------------------------------------------------
 # The backlog
 
+cdef Py_ssize_t live_backlogs = 0
+
+
 cdef bint backlog_append(outlet_t *outlet, chunk_t *chunk, size_t offset) except False:
     """Queue what follows `offset` of the chunk; takes over the caller's reference."""
+    global live_backlogs
     cdef backlog_t *backlog = outlet.backlog
     cdef chunk_t **chunks
     cdef size_t i
@@ -89,6 +93,7 @@ cdef bint backlog_append(outlet_t *outlet, chunk_t *chunk, size_t offset) except
         backlog = outlet.backlog = <backlog_t *>calloc(1, sizeof(backlog_t))
         if backlog is NULL:
             raise MemoryError
+        live_backlogs += 1
     if backlog.count == backlog.capacity:
         chunks = <chunk_t **>malloc(max(2 * backlog.capacity, <size_t>8) * sizeof(chunk_t *))
         if chunks is NULL:
@@ -113,12 +118,14 @@ cdef inline chunk_t *backlog_first(const backlog_t *backlog) noexcept:
 
 cdef void backlog_pop(outlet_t *outlet) noexcept:
     """Forget the first chunk; its reference passes to the caller. An empty backlog is given back."""
+    global live_backlogs
     cdef backlog_t *backlog = outlet.backlog
     outlet.queued -= chunk_total(backlog_first(backlog)) - backlog.offset
     backlog.head = (backlog.head + 1) & (backlog.capacity - 1)
     backlog.count -= 1
     backlog.offset = 0
     if backlog.count == 0:
+        live_backlogs -= 1
         free(backlog.chunks)
         free(backlog)
         outlet.backlog = NULL
