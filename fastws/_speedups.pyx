@@ -108,4 +108,5 @@ include "core/timing.pxi"        # ping, pong, idle and all deadlines
 include "core/push.pxi"          # one frame to one connection
 include "core/handover.pxi"      # what the kernel did not take
 include "core/registry.pxi"      # names, groups, and the functions of the service API
+include "core/checks.pxi"        # what holds in between, asked in debug builds
 include "core/probe.pxi"         # the parts alone, for tests and measuring

@@ -155,6 +155,8 @@ cdef class Connection:
             exit_context(self)
         if outlet.pending is not NULL and not outlet.dirty:
             self.send_now()
+        if CHECKS:
+            check_connection(self)
 
     cdef inline void send_now(self):
         """Send what is pending; a chunk that had room for many replies is kept for the next who needs one."""

@@ -56,6 +56,8 @@ cdef class Members:
     cdef void remove_connection(self, Connection connection):
         cdef Connection moved
         if connection.place >= 0:
+            if CHECKS:
+                check_place(self, connection, connection.place)
             moved = self.remove(connection.place)
             if moved is not None:
                 moved.place = connection.place
@@ -191,6 +193,8 @@ cdef bint extend_tail(Members members, chunk_t *frame) noexcept:
     chunk = members.items[0].pending
     if chunk is NULL or chunk.serial != members.tail or <Py_ssize_t>chunk.refs != members.count:
         return False
+    if CHECKS:
+        check_shared(members, chunk)
     if any_skipped or not chunk_joins(chunk, frame.length) or not chunk_reserve(chunk, frame.length):
         return False
     memcpy(chunk.data + chunk.length, frame.data, frame.length)

@@ -199,6 +199,8 @@ cdef class Hub:
                     sent_pending(<Connection>outlet.connection)
                 except Exception:
                     logger.exception("sending to %r failed", <Connection>outlet.connection)
+            if CHECKS:
+                check_outlet(outlet)
             Py_DECREF(<object>outlet.connection)
         if self.dirty is NULL:
             self.dirty = dirty

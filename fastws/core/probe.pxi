@@ -22,6 +22,8 @@ cdef class FrameReader:
         while position < end:
             result = NULL
             kind = reader_next(&self.reader, &position, end, &result)
+            if CHECKS and kind >= 0:
+                check_reader(&self.reader)
             if kind == EVENT_NONE:
                 continue
             if kind < 0:

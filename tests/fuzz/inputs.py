@@ -8,8 +8,8 @@ CUTS = 4  # bytes at the end
 
 
 def join(choices: bytes, wire: bytes, *cuts: int) -> bytes:
-    """An input of so many choices, with pieces of these lengths."""
-    return choices + wire + bytes((*cuts, 0, 0, 0, 0)[:CUTS])
+    """An input whose wire comes in pieces of these lengths, in turn."""
+    return choices + wire + bytes((cuts or (0,)) * CUTS)[:CUTS]
 
 
 def split(data: bytes, choices: int = 0) -> tuple[bytes, bytes, bytes]:
