@@ -24,6 +24,7 @@ cdef void check_reader(const reader_t *reader) noexcept:
     must(partial.in_payload == (partial.remaining > 0))
     must(partial.message_len <= partial.message_capacity)
     must(partial.message_len <= reader.max_message_size)
+    must(partial.inflater is NULL or (partial.message_opcode and reader.rsv))
 
 
 cdef void check_outlet(const outlet_t *outlet) noexcept:
@@ -58,12 +59,13 @@ cdef void check_connection(Connection connection) noexcept:
 
 cdef void check_place(Members members, Connection connection, Py_ssize_t place) noexcept:
     """A connection knows where it stands."""
-    must(0 <= place < members.count and members.items[place] is &connection.outlet)
+    cdef const lane_t *lane = members.find_lane(&connection.outlet)
+    must(lane is not NULL and 0 <= place < lane.count and lane.items[place] is &connection.outlet)
 
 
-cdef void check_shared(Members members, const chunk_t *chunk) noexcept:
-    """All members hold this chunk, and nobody else does."""
+cdef void check_shared(const lane_t *lane, const chunk_t *chunk) noexcept:
+    """All members of the lane hold this chunk, and nobody else does."""
     cdef Py_ssize_t i
-    must(<Py_ssize_t>chunk.refs == members.count)
-    for i in range(members.count):
-        must(members.items[i].pending is chunk)
+    must(<Py_ssize_t>chunk.refs == lane.count)
+    for i in range(lane.count):
+        must(lane.items[i].pending is chunk)
