@@ -102,6 +102,7 @@ cdef int ended(Connection connection) except -1:
         connection.code = 1006
     leave_registries(connection)
     give_time(connection)
+    connection.hub.ending.add(connection)
     if connection.endpoint.on_close is None:
         if not connection.busy and connection.inbox is None:
             context_done(connection)
@@ -128,6 +129,7 @@ cdef void release_connection(Connection connection):
     if connection.busy or connection.inbox is not None:
         return
     connection.released = True
+    connection.hub.ending.discard(connection)
     link_remove(&connection.link)
     connection.hub.live -= 1
     connection.endpoint.live -= 1

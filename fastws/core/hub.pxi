@@ -84,6 +84,7 @@ cdef class Hub:
     cdef size_t hand
     # Registries
     cdef Py_ssize_t live       # connections that have not ended
+    cdef set ending            # and those that are about to: a suspended handler may be all that knows them
     cdef uint64_t last_id
     cdef readonly dict groups  # name -> Group
     cdef readonly dict stored  # name -> Connection
@@ -113,6 +114,7 @@ cdef class Hub:
         self.doomed = []
         self.now = loop.time()
         self.resolution = MAX_RESOLUTION
+        self.ending = set()
         self.groups = {}
         self.stored = {}
         self.retired = {}
