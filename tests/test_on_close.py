@@ -42,13 +42,12 @@ class Deaf(Watch):
 
 async def test_on_close_comes_although_nobody_knows_the_suspended_handler(opened):
     service = Deaf()
-    server, client, connection = await opened(service, close_timeout=0.05)
+    server, client, _ = await opened(service, close_timeout=0.05)
     client.send("first")
     assert await service.next() == ("waits",)
     client.reset()
-    await until(lambda: connection.close_code == 1006)
+    await until(lambda: service.connections[0].close_code == 1006)
     service.connections.clear()
-    del connection
     gc.collect()
     assert await service.next() == ("closed", 1006, "")
     await nothing_follows(server, service)
