@@ -1,0 +1,341 @@
+"""The requests of one HTTP/1.1 connection: bytes in, exchanges out, no I/O.
+
+Theory of operation. httptools (llhttp, strict) parses; its callbacks only note what they see and put each complete
+request on the list of exchanges, together with what is to answer it: a resource, a service's WebSocket, or a refusal
+that is known already. Nothing is answered here, for an exception of a callback ends the parser.
+
+::
+
+    HEAD ──▶ BODY ──▶ IDLE ──▶ HEAD ...
+      │        │
+      └────────┴────▶ ENDED                  a WebSocket follows, or bytes that are no HTTP: nothing more is parsed
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from .handshake import has_token
+from .heads import error_response, origin_form
+from .http import Request, Response
+
+if TYPE_CHECKING:
+    from .service import Match, Resource, Router, Service
+
+__all__ = ["Exchange", "HttpLimits", "Reading", "RequestReader"]
+
+logger = logging.getLogger("fastws.http")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What a client may send, and how long it may take.
+
+    Attributes:
+        max_head_size: bytes of the request line and all header fields.
+        max_head_fields: header fields of a request.
+        max_body_size: bytes of a body.
+        handshake_timeout: seconds until a head is complete, and again until its body is.
+        keep_alive_timeout: seconds that a connection may idle between two requests.
+    """
+
+    max_head_size: int = 16384
+    max_head_fields: int = 128
+    max_body_size: int = 1 << 20
+    handshake_timeout: float = 10.0
+    keep_alive_timeout: float = 75.0
+
+
+class Reading(enum.Enum):
+    """What is being read."""
+
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    IDLE = enum.auto()
+    ENDED = enum.auto()
+
+
+class Exchange:
+    """A request and what answers it: a response that is known already, a service's WebSocket, or a resource."""
+
+    __slots__ = ("body", "body_size", "expects_continue", "keep_alive", "request", "resource", "response", "service")
+
+    def __init__(self, request: Request | None, keep_alive: bool, response: Response | None = None) -> None:
+        self.request = request
+        self.keep_alive = keep_alive
+        self.response = response
+        self.service: Service | None = None
+        self.resource: Resource | None = None
+        self.body: list[bytes] = []
+        self.body_size = 0
+        self.expects_continue = False
+
+
+class _Stop(Exception):
+    """Raised in a callback, makes the parser stop; the response is in `RequestReader._fault`."""
+
+
+class RequestReader:
+    """Reads the requests of a connection.
+
+    Args:
+        limits: what a client may send.
+        router: finds what answers a request.
+        address: host and port of the client, or None.
+
+    Attributes:
+        exchanges: complete requests, each with what answers it, in order; taken out by whoever answers them.
+        incomplete: the exchange whose body is being read, or None.
+        reading: what is being read.
+    """
+
+    __slots__ = (
+        "_address",
+        "_fault",
+        "_foreign_upgrade",
+        "_head_size",
+        "_headers",
+        "_limits",
+        "_parser",
+        "_router",
+        "_target",
+        "_undigested",
+        "_upgrade",
+        "exchanges",
+        "incomplete",
+        "reading",
+    )
+
+    def __init__(self, limits: HttpLimits, router: Router, address: tuple[str, int] | None) -> None:
+        self._limits = limits
+        self._router = router
+        self._address = address
+        self._parser = HttpRequestParser(self)
+        self.reading = Reading.HEAD
+        self.exchanges: deque[Exchange] = deque()
+        self.incomplete: Exchange | None = None
+        # Bytes that the parser took without telling us anything.
+        self._undigested = 0
+        # The head that is being read.
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_size = 0
+        self._upgrade = b""
+        self._foreign_upgrade = False
+        self._fault: Response | None = None
+
+    def feed(self, piece: bytes) -> bytes:
+        """Read a piece of input; returns what is to be read next: all that follows a request to upgrade."""
+        self._undigested += len(piece)
+        try:
+            self._parser.feed_data(piece)
+        except HttpParserUpgrade as upgrade:
+            rest = piece[upgrade.args[0] :]
+            if self._foreign_upgrade:
+                rest = self._head_without_upgrade() + rest
+                self._parser = HttpRequestParser(self)
+                self._foreign_upgrade = False
+                self.reading = Reading.HEAD
+            else:
+                self.reading = Reading.ENDED
+            return rest
+        except HttpParserError as error:
+            self._end(self._explain_stop(error))
+        else:
+            if self._undigested > self._limits.max_head_size:
+                # A head, a chunk header or a trailer that does not end.
+                self._end(error_response(431))
+        return b""
+
+    def close(self) -> None:
+        """Let go of the parser, which holds us by its callbacks."""
+        del self._parser
+
+    # --- The parser calls; an exception ends it.
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if self.reading is Reading.IDLE:
+            self.reading = Reading.HEAD
+        self._target = b""
+        self._headers = []
+        self._head_size = 0
+        self._upgrade = b""
+
+    def on_url(self, part: bytes) -> None:
+        """Take the request target, or a part of it."""
+        self._target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field; trailer fields are read and dropped."""
+        if self.reading is not Reading.HEAD:
+            return
+        name = name.lower()
+        self._headers.append((name, value.rstrip(b" \t")))
+        self._head_size += len(name) + len(value) + 4
+        if name == b"upgrade":
+            self._upgrade = self._upgrade + b"," + value if self._upgrade else value
+
+    def on_headers_complete(self) -> None:
+        """Decide what answers the request, or refuse it before its body is read."""
+        parser = self._parser
+        self._undigested = 0
+        self.reading = Reading.BODY
+        self._check_size()
+        method = parser.get_method().decode()
+        upgrading = parser.should_upgrade()
+        if upgrading and not has_token(self._upgrade.rstrip(b" \t"), b"websocket"):
+            self._ignore_upgrade(method)
+            return
+        request = self._make_request(method)
+        exchange = self.incomplete = Exchange(request, keep_alive=not upgrading and parser.should_keep_alive())
+        if not upgrading:
+            self._check_framing(exchange, request)
+        self._route(exchange, request, upgrading)
+        if exchange.expects_continue and exchange.response is not None:
+            self._stop(exchange.response)
+
+    def on_chunk_header(self) -> None:
+        """Note that the body makes progress."""
+        self._undigested = 0
+
+    def on_body(self, data: bytes) -> None:
+        """Take a part of a body; without a resource it is only counted."""
+        exchange = self.incomplete
+        assert exchange is not None
+        self._undigested = 0
+        exchange.expects_continue = False
+        exchange.body_size += len(data)
+        if exchange.body_size > self._limits.max_body_size:
+            self._stop(error_response(413))
+        if exchange.resource is not None:
+            exchange.body.append(data)
+
+    def on_message_complete(self) -> None:
+        """Put the request on the list."""
+        exchange = self.incomplete
+        if exchange is None:  # _ignore_upgrade
+            return
+        if exchange.body and exchange.request is not None:
+            exchange.request.body = b"".join(exchange.body)
+        self.exchanges.append(exchange)
+        self.incomplete = None
+        self._undigested = 0
+        self.reading = Reading.IDLE
+
+    # --- What they note.
+
+    def _check_size(self) -> None:
+        # A head that is not complete yet is bounded by `_undigested`, so that its fields are not counted one by one.
+        # 17 is what a usual head has besides: "GET", two blanks, the version and two line ends.
+        limits = self._limits
+        size = self._head_size + len(self._target) + 17
+        if size > limits.max_head_size or len(self._headers) > limits.max_head_fields:
+            self._stop(error_response(431))
+
+    def _stop(self, response: Response) -> NoReturn:
+        self._fault = response
+        raise _Stop
+
+    def _make_request(self, method: str) -> Request:
+        target = origin_form(self._target)
+        if target is None:
+            self._stop(error_response(400))
+        return Request(method, target, self._headers, self._parser.get_http_version(), self._address)
+
+    def _ignore_upgrade(self, method: str) -> None:
+        """Drop the Upgrade of a protocol that we do not speak, as a server may (RFC 9110 section 7.8).
+
+        The parser takes everything behind such a head for the new protocol, also the body of a POST, so another parser
+        gets the same head without the field (`feed`).
+        """
+        if method == "CONNECT":
+            self._stop(error_response(501))
+        self._foreign_upgrade = True
+
+    def _head_without_upgrade(self) -> bytes:
+        line = b"%b %b HTTP/%b" % (
+            self._parser.get_method(),
+            self._target,
+            self._parser.get_http_version().encode(),
+        )
+        fields = (name + b": " + value for name, value in self._headers if name != b"upgrade")
+        return b"\r\n".join((line, *fields, b"", b""))
+
+    def _check_framing(self, exchange: Exchange, request: Request) -> None:
+        """Refuse what could be understood in two ways (RFC 9112 sections 3.2 and 6), and bodies that are too large."""
+        if request.http_version not in ("1.1", "1.0"):
+            self._stop(error_response(505))
+        hosts = 0
+        has_body = False
+        for name, value in request.raw_headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                size = int(value)
+                has_body = size > 0
+                if size > self._limits.max_body_size:
+                    self._stop(error_response(413))
+            elif name == b"transfer-encoding":
+                has_body = True
+                if request.http_version == "1.0":
+                    self._stop(error_response(400))
+                if value.lower() != b"chunked":
+                    self._stop(error_response(501))
+            elif name == b"expect" and request.http_version == "1.1":
+                if value.lower() != b"100-continue":
+                    self._stop(error_response(417))
+                exchange.expects_continue = True
+        if hosts != 1 and (hosts or request.http_version == "1.1"):
+            self._stop(error_response(400))
+        exchange.expects_continue = exchange.expects_continue and has_body
+
+    def _route(self, exchange: Exchange, request: Request, upgrading: bool) -> None:
+        matches = self._router.resolve(request.raw_path)
+        method = request.method
+        for route, values in matches:
+            service, resources = route.upgrade, route.resources
+            if service is not None and (upgrading or self._wants_websocket(method, resources)):
+                exchange.service = service
+                names = service.upgrade_path.names if service.upgrade_path is not None else ()
+            elif not upgrading and (resource := resources.get("GET" if method == "HEAD" else method)) is not None:
+                exchange.resource = resource
+                names = resource.path.names
+            else:
+                continue
+            if values:
+                request.path_parameters = dict(zip(names, values, strict=True))
+            return
+        exchange.response = error_response(404) if upgrading or not matches else _method_not_allowed(matches)
+
+    def _wants_websocket(self, method: str, resources: dict[str, Resource]) -> bool:
+        """Tell whether a request that is no complete Upgrade is meant for the WebSocket; its handshake says why not."""
+        return has_token(self._upgrade, b"websocket") or (method == "GET" and "GET" not in resources)
+
+    def _explain_stop(self, error: HttpParserError) -> Response:
+        if self._fault is not None:
+            return self._fault
+        if isinstance(error, HttpParserCallbackError):
+            logger.error("a callback of the HTTP parser failed", exc_info=error)
+            return error_response(500)
+        return error_response(400)
+
+    def _end(self, response: Response) -> None:
+        """Parse no more; after the responses that are due this one is the last, unless one of them is already."""
+        request = self.incomplete.request if self.incomplete is not None else None
+        self.reading = Reading.ENDED
+        if not self.exchanges or self.exchanges[-1].keep_alive:
+            self.exchanges.append(Exchange(request, False, response))
+
+
+def _method_not_allowed(matches: tuple[Match, ...]) -> Response:
+    methods = {method for match in matches for method in match.route.methods}
+    response = error_response(405)
+    response.headers.append((b"Allow", ", ".join(sorted(methods)).encode()))
+    return response
