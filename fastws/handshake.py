@@ -1,8 +1,9 @@
 """The opening handshake of RFC 6455, the server's side: a request in, the response out, no I/O.
 
-`respond` checks a request in the order of section 4.2.1 and makes the response of section 4.2.2, or raises a
-`HandshakeError` that says which HTTP status refuses it. Storms of connections are what a server feels after a restart,
-so it goes through the header fields once and makes hardly an object that it does not return.
+`check` goes through a request in the order of section 4.2.1, or raises a `HandshakeError` that says which HTTP status
+refuses it; `accept` makes the response of section 4.2.2. What the service itself decides, in its `on_upgrade`, comes
+between the two. Storms of connections are what a server feels after a restart, so that the header fields are gone
+through once and hardly an object is made that is not returned.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from .errors import HandshakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Accepted", "Request", "UpgradeOptions", "has_token", "respond"]
+__all__ = ["Accepted", "Extension", "Opening", "Request", "UpgradeOptions", "accept", "check", "has_token"]
 
 
 class Request(Protocol):
@@ -48,16 +49,46 @@ class UpgradeOptions(Protocol):
         """The origins that may connect, in lower case; None is any."""
 
 
+class Extension(Protocol):
+    """A negotiated extension (RFC 6455 section 9)."""
+
+    @property
+    def response(self) -> bytes:
+        """The value of the ``Sec-WebSocket-Extensions`` that accepts it."""
+
+
+class Opening(NamedTuple):
+    """An opening handshake that is in order, before it is answered.
+
+    Attributes:
+        accept: the value of ``Sec-WebSocket-Accept``.
+        offers: the subprotocols that the client offers, as it sent them, or None.
+        subprotocol: the first of them that the service speaks, or None.
+        extension: what was negotiated, or None.
+    """
+
+    accept: bytes
+    offers: bytes | None
+    subprotocol: str | None
+    extension: Extension | None
+
+    def offered(self) -> tuple[str, ...]:
+        """Return the subprotocols that the client offers, in its order."""
+        return () if self.offers is None else tuple(_split(self.offers))
+
+
 class Accepted(NamedTuple):
     """An accepted handshake.
 
     Attributes:
         response: all bytes of the 101 response.
         subprotocol: the subprotocol in use, or None.
+        extension: the extension in use, or None.
     """
 
     response: bytes
     subprotocol: str | None
+    extension: Extension | None = None
 
 
 # RFC 6455 section 1.3
@@ -70,7 +101,7 @@ _RESPONSE: Final = (
 # RFC 9110 section 7.8: what names a protocol in Upgrade says so in Connection.
 _ASK_UPGRADE: Final = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
 
-_LISTS: Final = frozenset({b"upgrade", b"connection", b"sec-websocket-protocol"})
+_LISTS: Final = frozenset({b"upgrade", b"connection", b"sec-websocket-protocol", b"sec-websocket-extensions"})
 _FIELDS: Final = _LISTS | {
     b"host",
     b"origin",
@@ -81,16 +112,18 @@ _FIELDS: Final = _LISTS | {
 }
 
 
-def respond(request: Request, options: UpgradeOptions) -> Accepted:
-    """Accept an opening handshake (RFC 6455 section 4.2).
+def check(
+    request: Request,
+    options: UpgradeOptions,
+    negotiate: Callable[[bytes, UpgradeOptions], Extension | None] | None = None,
+) -> Opening:
+    """Check an opening handshake (RFC 6455 section 4.2.1).
 
     Args:
         request: the head of the request.
         options: what the service speaks and whom it admits.
-
-    Returns:
-        The response to send, after which the connection speaks WebSocket, and the subprotocol that was chosen: the
-        first one in the client's list that the service speaks.
+        negotiate: chooses among the extensions that the client offers, given as all its ``Sec-WebSocket-Extensions``
+            joined; it raises a `HandshakeError` where they are malformed. None speaks no extension.
 
     Raises:
         HandshakeError: 405 for another method than GET; 426 without ``Upgrade: websocket`` or for another version of
@@ -105,12 +138,29 @@ def respond(request: Request, options: UpgradeOptions) -> Accepted:
     _check_upgrade(fields)
     if options.allowed_origins is not None:
         _check_origin(fields.get(b"origin"), options.allowed_origins)
-    head = _RESPONSE + accept_key(fields.get(b"sec-websocket-key", b""))
-    if options.subprotocols:
-        subprotocol = _choose(fields.get(b"sec-websocket-protocol"), options.subprotocols)
-        if subprotocol is not None:
-            return Accepted(head + b"\r\nSec-WebSocket-Protocol: " + subprotocol.encode() + b"\r\n\r\n", subprotocol)
-    return Accepted(head + b"\r\n\r\n", None)
+    key = accept_key(fields.get(b"sec-websocket-key", b""))
+    offers = fields.get(b"sec-websocket-protocol")
+    subprotocol = _choose(offers, options.subprotocols) if offers is not None and options.subprotocols else None
+    extensions = fields.get(b"sec-websocket-extensions")
+    extension = None if negotiate is None or extensions is None else negotiate(extensions, options)
+    return Opening(key, offers, subprotocol, extension)
+
+
+def accept(opening: Opening, headers: Iterable[tuple[bytes, bytes]] = ()) -> Accepted:
+    """Accept an opening handshake (RFC 6455 section 4.2.2): after the response the connection speaks WebSocket.
+
+    Args:
+        opening: what `check` returned; its subprotocol may have been replaced by another that the client offers.
+        headers: further header fields, checked already.
+    """
+    response = _RESPONSE + opening.accept
+    if opening.subprotocol is not None:
+        response += b"\r\nSec-WebSocket-Protocol: " + opening.subprotocol.encode("latin-1")
+    if opening.extension is not None:
+        response += b"\r\nSec-WebSocket-Extensions: " + opening.extension.response
+    for field in headers:
+        response += b"\r\n%b: %b" % field
+    return Accepted(response + b"\r\n\r\n", opening.subprotocol, opening.extension)
 
 
 def accept_key(key: bytes) -> bytes:
@@ -180,11 +230,10 @@ def _check_origin(origin: bytes | None, allowed: frozenset[str]) -> None:
         raise HandshakeError(403, (), b"this origin may not connect\n")
 
 
-def _choose(offered: bytes | None, supported: tuple[str, ...]) -> str | None:
-    if offered is None:
-        return None
-    for offer in offered.decode("latin-1").split(","):
-        subprotocol = offer.strip(" \t")
-        if subprotocol in supported:
-            return subprotocol
-    return None
+def _choose(offers: bytes, supported: tuple[str, ...]) -> str | None:
+    return next((name for name in _split(offers) if name in supported), None)
+
+
+def _split(offers: bytes) -> Iterator[str]:
+    names = (offer.strip(" \t") for offer in offers.decode("latin-1").split(","))
+    return (name for name in names if name)

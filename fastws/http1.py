@@ -22,7 +22,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from .errors import HandshakeError
-from .handshake import respond
+from .handshake import accept, check
 from .heads import encode_head, error_response
 from .http import Refuse, Response, call, to_response
 from .http_reader import HttpLimits, Reading, RequestReader
@@ -226,7 +226,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         assert service.upgrade is not None
         try:
-            accepted = respond(request, service.upgrade)
+            accepted = accept(check(request, service.upgrade))
         except HandshakeError as error:
             response = Response(error.body.decode(), error.status)
             response.headers.extend(error.headers)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fastws.errors import HandshakeError
-from fastws.handshake import has_token, respond
+from fastws.handshake import Accepted, accept, check, has_token
 from fastws.http import Request
 from fastws.service import UpgradeOptions
 
@@ -25,6 +25,10 @@ def opening(*changes: tuple[bytes, bytes | None], method: str = "GET", version: 
     return Request(method, b"/chat", kept + added, version)
 
 
+def respond(request: Request, options: UpgradeOptions = ANY) -> Accepted:
+    return accept(check(request, options))
+
+
 def refuses(request: Request, options: UpgradeOptions = ANY) -> HandshakeError:
     with pytest.raises(HandshakeError) as caught:
         respond(request, options)
@@ -40,6 +44,7 @@ def test_the_example_of_the_rfc_is_answered_byte_by_byte():
             b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
             b"\r\n"
         ),
+        None,
         None,
     )
 
@@ -144,6 +149,58 @@ def test_the_first_offer_that_the_service_speaks_is_chosen(offers, chosen):
 
 def test_offers_to_a_service_without_subprotocols_are_ignored():
     assert respond(opening((b"sec-websocket-protocol", b"chat.v1")), ANY).subprotocol is None
+
+
+# --- Offers that are answered by others.
+
+
+def test_what_a_client_offers_is_told_in_its_order():
+    offers = [(b"sec-websocket-protocol", b"b , a"), (b"sec-websocket-protocol", b",c")]
+    assert check(opening(*offers), ANY).offered() == ("b", "a", "c")
+    assert check(opening(), ANY).offered() == ()
+
+
+class Deflate:
+    response = b"permessage-deflate; server_no_context_takeover"
+
+
+def negotiation(*lines: bytes, agreed: object) -> tuple[list[tuple], Accepted]:
+    asked = []
+
+    def negotiate(*arguments):
+        asked.append(arguments)
+        return agreed
+
+    request = opening(*((b"sec-websocket-extensions", line) for line in lines))
+    return asked, accept(check(request, ANY, negotiate))
+
+
+def test_an_extension_is_negotiated_over_all_lines_and_answered_in_one():
+    agreed = Deflate()
+    asked, accepted = negotiation(b"permessage-deflate; client_max_window_bits", b"other", agreed=agreed)
+    assert asked == [(b"permessage-deflate; client_max_window_bits,other", ANY)]
+    assert accepted.extension is agreed
+    line = b"\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n\r\n"
+    assert accepted.response.endswith(line)
+
+
+def test_without_an_offer_nothing_is_negotiated_and_a_declined_one_is_not_mentioned():
+    asked, accepted = negotiation(agreed=Deflate())
+    assert (asked, accepted.extension) == ([], None)
+    asked, accepted = negotiation(b"other", agreed=None)
+    assert (len(asked), accepted.extension) == (1, None)
+    assert b"Extensions" not in accepted.response
+
+
+def test_an_extension_is_ignored_where_none_is_spoken():
+    accepted = respond(opening((b"sec-websocket-extensions", b"permessage-deflate")))
+    assert accepted.extension is None
+    assert b"Extensions" not in accepted.response
+
+
+def test_further_fields_stand_in_the_response_as_they_were_given():
+    headers = [(b"Set-Cookie", b"a=b"), (b"set-cookie", b"c=d")]
+    assert accept(check(opening(), ANY), headers).response.endswith(b"\r\nSet-Cookie: a=b\r\nset-cookie: c=d\r\n\r\n")
 
 
 @pytest.mark.parametrize(
