@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .errors import HandshakeError
 
@@ -84,11 +84,13 @@ class Accepted(NamedTuple):
         response: all bytes of the 101 response.
         subprotocol: the subprotocol in use, or None.
         extension: the extension in use, or None.
+        attributes: what the service likes to remember of the client, or None.
     """
 
     response: bytes
     subprotocol: str | None
     extension: Extension | None = None
+    attributes: dict[str, Any] | None = None
 
 
 # RFC 6455 section 1.3

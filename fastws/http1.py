@@ -2,12 +2,13 @@
 
 Theory of operation. A `RequestReader` makes exchanges of what comes in: requests, each with what is to answer it.
 `_pump` is the one place where things happen: it answers the next exchange, or reads the next piece of input, until an
-async resource runs, the client has to read first, or nothing is left. So responses keep the order of pipelined
+async handler runs, the client has to read first, or nothing is left. So responses keep the order of pipelined
 requests, one request is handled at a time, and what waits is bounded: one piece of parsed requests, one read of raw
 bytes, and then reading is paused.
 
 Whatever a connection waits for has a deadline of its own (`_arm`): what is being read (`Reading`), and BLOCKED (the
-client does not read) and CLOSING (the last response is on its way); HANDLING (an async resource runs) has none.
+client does not read), CLOSING (the last response is on its way) and UPGRADING (an async `on_upgrade` runs); HANDLING
+(an async resource runs) has none.
 
 Bytes that are no HTTP, or too many, end the connection after a last response. Unread input would make the kernel reset
 the connection and take that response along, so the end is said first (a FIN), and input is discarded until the client
@@ -18,24 +19,26 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import logging
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from .errors import HandshakeError
 from .handshake import accept, check
 from .heads import encode_head, error_response
 from .http import Refuse, Response, call, to_response
 from .http_reader import HttpLimits, Reading, RequestReader
+from .upgrade import Upgrade, call_handler, conclude
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Coroutine
+    from collections.abc import Callable
 
     from .deadlines import Deadlines
     from .handshake import Accepted
     from .http import Request
     from .http_reader import Exchange
-    from .service import Resource, Router, Service
+    from .service import Handler, Resource, Router, Service
 
 __all__ = ["HttpLimits", "HttpProtocol", "Server"]
 
@@ -80,8 +83,8 @@ class Server(Protocol):
     def closing(self) -> bool:
         """Whether the server shuts down: responses are the last ones, and no WebSocket is opened."""
 
-    def context_of(self, resource: Resource) -> contextvars.Context:
-        """Make the context that a resource runs in, where `ws.broadcast_text` goes to its own service."""
+    def context_of(self, owner: Service | Resource) -> contextvars.Context:
+        """Make the context that a resource or `on_upgrade` runs in: `ws.broadcast_text` goes to its own service."""
 
     def open_websocket(
         self, transport: asyncio.Transport, service: Service, request: Request, accepted: Accepted, rest: bytes
@@ -92,9 +95,18 @@ class Server(Protocol):
 class _Waiting(enum.Enum):
     """What is waited for besides what the client is to send (`Reading`)."""
 
+    UPGRADING = enum.auto()
     HANDLING = enum.auto()
     BLOCKED = enum.auto()
     CLOSING = enum.auto()
+
+
+class _Upgrading(NamedTuple):
+    """An async `on_upgrade` that has to decide still."""
+
+    exchange: Exchange
+    label: str
+    timeout: float | None
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -108,12 +120,14 @@ class HttpProtocol(asyncio.Protocol):
         "_armed",
         "_done",
         "_input",
+        "_lost",
         "_paused",
         "_reader",
         "_server",
         "_task",
         "_transport",
         "_unsent",
+        "_upgrading",
         "_writable",
     )
 
@@ -126,13 +140,15 @@ class HttpProtocol(asyncio.Protocol):
         self._armed: Reading | _Waiting | None = None
         # Raw input that is not read yet.
         self._input = b""
-        # That of the exchange that is being answered.
-        self._task: asyncio.Task[None] | None = None
+        # The async handler that runs, and what is known of it if it is an `on_upgrade`.
+        self._task: asyncio.Task[Any] | None = None
+        self._upgrading: _Upgrading | None = None
         self._paused = False
         self._writable = True
         self._unsent = 0
         # The last response is written, the connection is lost, or it is a WebSocket now.
         self._done = False
+        self._lost = False
 
     # --- The transport calls.
 
@@ -156,11 +172,19 @@ class HttpProtocol(asyncio.Protocol):
             self._pump()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End: the client has left, so that nobody wants the result of a resource that still runs."""
-        if self in self._server.http_connections:
+        """End: the client has left, so that nobody wants the result of a handler that still runs."""
+        if self not in self._server.http_connections:
+            return
+        task, answered = self._task, self._done
+        self._lost = True
+        if task is None:
             self._leave()
-        if self._task is not None:
-            self._task.cancel()
+            return
+        # It belongs to the server until its handler has ended, which `on_stop` waits for.
+        self._done = True
+        self._server.deadlines.clear(self)
+        if not answered:
+            task.cancel()
 
     def pause_writing(self) -> None:
         """Stop answering: the client has to read first."""
@@ -177,12 +201,22 @@ class HttpProtocol(asyncio.Protocol):
     # --- The server calls.
 
     def shutdown(self) -> None:
-        """Close the connection after the response to the request that is being handled, or at once if there is none."""
-        if self._task is None and not self._done:
+        """Close the connection after the response to the request that is being handled, or at once if there is none.
+
+        An `on_upgrade` is not waited for: what it prepares would end at once.
+        """
+        if self._upgrading is not None:
+            self._give_up(self._upgrading)
+        elif self._task is None and not self._done:
             self._close(linger=False)
 
     def on_deadline(self) -> None:
-        """Drop a client that is too slow."""
+        """Drop a client that is too slow, or refuse one whose `on_upgrade` is."""
+        if self._upgrading is not None:
+            _, label, timeout = self._upgrading
+            logger.warning("%s took longer than %s seconds (upgrade_timeout) and is cancelled", label, timeout)
+            self._give_up(self._upgrading)
+            return
         if self._armed in (_Waiting.BLOCKED, _Waiting.CLOSING):
             unsent = self._transport.get_write_buffer_size()
             if 0 < unsent != self._unsent:
@@ -216,22 +250,34 @@ class HttpProtocol(asyncio.Protocol):
         if exchange.response is not None or request is None:
             self._send(exchange, exchange.response or error_response(400))
         elif exchange.service is not None:
-            self._upgrade_to(exchange, exchange.service, request)
+            self._upgrade(exchange, exchange.service, request)
         elif exchange.resource is not None:
-            self._call(exchange, exchange.resource, request)
+            resource = exchange.resource
+            calling = functools.partial(call, resource, request)
+            self._call(exchange, resource, resource.handler, calling, to_response)
 
-    def _upgrade_to(self, exchange: Exchange, service: Service, request: Request) -> None:
+    def _upgrade(self, exchange: Exchange, service: Service, request: Request) -> None:
         if self._server.closing:
             self._send(exchange, error_response(503))
             return
         assert service.upgrade is not None
         try:
-            accepted = accept(check(request, service.upgrade))
+            opening = check(request, service.upgrade)
         except HandshakeError as error:
-            response = Response(error.body.decode(), error.status)
-            response.headers.extend(error.headers)
-            self._send(exchange, response)
+            self._send(exchange, _refusal(error))
             return
+        handler = service.handlers.get("on_upgrade")
+        if handler is None:
+            self._open(service, request, accept(opening))
+            return
+        upgrade = Upgrade(request, opening.offered(), opening.subprotocol)
+        calling = functools.partial(call_handler, handler, upgrade)
+        self._call(exchange, service, handler, calling, functools.partial(conclude, handler, opening, upgrade))
+        if self._task is not None:
+            self._upgrading = _Upgrading(exchange, handler.label, service.upgrade.upgrade_timeout)
+
+    def _open(self, service: Service, request: Request, accepted: Accepted) -> None:
+        """Let go of a connection that is a WebSocket from here on."""
         rest, self._input = self._input, b""
         if self._server.access_log:
             _log(request, 101, 0)
@@ -240,32 +286,64 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.resume_reading()
         self._server.open_websocket(self._transport, service, request, accepted, rest)
 
-    def _call(self, exchange: Exchange, resource: Resource, request: Request) -> None:
+    def _call(
+        self,
+        exchange: Exchange,
+        owner: Service | Resource,
+        handler: Handler,
+        calling: Callable[[], Any],
+        concluding: Callable[[Any], Response | Accepted],
+    ) -> None:
+        """Call a handler, in a task if it is async; `concluding` makes of its result what is to be done."""
         try:
-            context = self._server.context_of(resource)
-            result = context.run(call, resource, request)
-            if resource.handler.is_async:
-                finishing = self._finish(exchange, resource, result)
-                self._task = context.run(self._server.loop.create_task, finishing)
+            context = self._server.context_of(owner)
+            result = context.run(calling)
+            if handler.is_async:
+                task = self._task = context.run(self._server.loop.create_task, result)
+                # Not in the context of the task: what opens then has nothing to do with it.
+                task.add_done_callback(functools.partial(self._finish, exchange, handler, concluding))
                 return
-            response = to_response(result)
+            outcome = concluding(result)
         except Exception as error:
-            response = _explain(error, resource)
-        self._send(exchange, response)
+            outcome = _explain(error, handler)
+        self._conclude(exchange, outcome)
 
-    async def _finish(self, exchange: Exchange, resource: Resource, result: Coroutine[Any, Any, object]) -> None:
-        try:
-            response = to_response(await result)
-        except Exception as error:
-            response = _explain(error, resource)
-        except asyncio.CancelledError:
-            # The client has left; or somebody else cancelled the task, and then it gets no response.
+    def _finish(
+        self,
+        exchange: Exchange,
+        handler: Handler,
+        concluding: Callable[[Any], Response | Accepted],
+        task: asyncio.Task[Any],
+    ) -> None:
+        self._task = self._upgrading = None
+        if not task.cancelled():
+            try:
+                outcome = concluding(task.result())
+            except Exception as error:
+                outcome = _explain(error, handler)
+            self._conclude(exchange, outcome)
+        elif not self._done:
+            # Neither the client nor we did that, and nothing is known that could be answered.
             self._transport.abort()
-            raise
-        finally:
-            self._task = None
-        self._send(exchange, response)
-        self._pump()
+        if self._lost:
+            self._leave()
+        else:
+            self._pump()
+
+    def _conclude(self, exchange: Exchange, outcome: Response | Accepted) -> None:
+        if isinstance(outcome, Response):
+            self._send(exchange, outcome)
+        elif not self._done and not self._transport.is_closing():
+            assert exchange.service is not None
+            assert exchange.request is not None
+            self._open(exchange.service, exchange.request, outcome)
+
+    def _give_up(self, upgrading: _Upgrading) -> None:
+        """Answer in place of an `on_upgrade` that takes too long, or longer than the server lives."""
+        assert self._task is not None
+        self._task.cancel()
+        self._upgrading = None
+        self._send(upgrading.exchange, error_response(503))
 
     def _send(self, exchange: Exchange, response: Response) -> None:
         if self._done:
@@ -306,7 +384,9 @@ class HttpProtocol(asyncio.Protocol):
     def _arm(self) -> None:
         """Set the deadline of what the connection waits for."""
         phase: Reading | _Waiting
-        if self._task is not None:
+        if self._upgrading is not None:
+            phase = _Waiting.UPGRADING
+        elif self._task is not None:
             phase = _Waiting.HANDLING
         elif not self._writable:
             phase = _Waiting.BLOCKED
@@ -317,16 +397,23 @@ class HttpProtocol(asyncio.Protocol):
 
     def _set_deadline(self, phase: Reading | _Waiting) -> None:
         self._armed = phase
-        limits = self._server.limits
-        if phase is _Waiting.HANDLING:
-            self._server.deadlines.clear(self)
-        elif phase in (_Waiting.BLOCKED, _Waiting.CLOSING):
+        if phase in (_Waiting.BLOCKED, _Waiting.CLOSING):
             self._unsent = self._transport.get_write_buffer_size()
-            seconds = limits.keep_alive_timeout if phase is _Waiting.BLOCKED else CLOSE_TIMEOUT
-            self._server.deadlines.set(self, seconds)
+        seconds = self._seconds(phase)
+        if seconds is None:
+            self._server.deadlines.clear(self)
         else:
-            seconds = limits.keep_alive_timeout if phase is Reading.IDLE else limits.handshake_timeout
             self._server.deadlines.set(self, seconds)
+
+    def _seconds(self, phase: Reading | _Waiting) -> float | None:
+        if phase is _Waiting.HANDLING:
+            return None
+        if phase is _Waiting.CLOSING:
+            return CLOSE_TIMEOUT
+        if phase is _Waiting.UPGRADING:
+            return None if self._upgrading is None else self._upgrading.timeout
+        limits = self._server.limits
+        return limits.keep_alive_timeout if phase in (Reading.IDLE, _Waiting.BLOCKED) else limits.handshake_timeout
 
     def _close(self, *, linger: bool) -> None:
         """Close when everything is sent; if `linger`, discard what the client still sends until it ends too."""
@@ -353,10 +440,16 @@ class HttpProtocol(asyncio.Protocol):
 # --- Refusals and logs.
 
 
-def _explain(error: Exception, resource: Resource) -> Response:
+def _refusal(error: HandshakeError) -> Response:
+    response = Response(error.body.decode(), error.status)
+    response.headers.extend(error.headers)
+    return response
+
+
+def _explain(error: Exception, handler: Handler) -> Response:
     if isinstance(error, Refuse):
         return error.response
-    logger.error("%s failed", resource.handler.label, exc_info=error)
+    logger.error("%s failed", handler.label, exc_info=error)
     return error_response(500)
 
 

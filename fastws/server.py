@@ -87,7 +87,7 @@ class Server:
             raise ConfigurationError("there is nothing to serve: give at least one service")
         self.services: tuple[Service, ...] = tuple(services.compile(target) for target in targets)
         self.router = services.Router(self.services)
-        self._owners = {id(resource): service for service in self.services for resource in service.resources}
+        self._owners = {id(owner): service for service in self.services for owner in (service, *service.resources)}
         self.limits = HttpLimits(max_head_size, max_head_fields, max_body_size, handshake_timeout, keep_alive_timeout)
         self.access_log = access_log
         self.closing = False
@@ -230,13 +230,15 @@ class Server:
             head=b"\n".join([part for field in request.raw_headers for part in field]),
             subprotocol=accepted.subprotocol,
             path_arguments=tuple(request.path_parameters.values()),
+            address=request.remote_address,
+            attributes=accepted.attributes,
         )
 
     # --- Services.
 
-    def context_of(self, resource: Resource) -> contextvars.Context:
-        """Make the context that an HTTP resource runs in: broadcasts go to the clients of its own service."""
-        return self._context(self._owners[id(resource)])
+    def context_of(self, owner: Service | Resource) -> contextvars.Context:
+        """Make the context that a resource or `on_upgrade` runs in: broadcasts go to the clients of its own service."""
+        return self._context(self._owners[id(owner)])
 
     def _context(self, service: Service) -> contextvars.Context:
         endpoint = self._endpoints.get(service)

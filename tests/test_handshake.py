@@ -46,6 +46,7 @@ def test_the_example_of_the_rfc_is_answered_byte_by_byte():
         ),
         None,
         None,
+        None,
     )
 
 

@@ -28,7 +28,7 @@ IMPORTS: dict[str, set[str]] = {
     "handshake": {"errors"},
     "heads": {"http"},
     "http": {"errors", "routing", "service"},
-    "http1": {"errors", "handshake", "heads", "http", "http_reader"},
+    "http1": {"errors", "handshake", "heads", "http", "http_reader", "upgrade"},
     "http_reader": {"handshake", "heads", "http"},
     "reload": set(),
     "routing": {"errors"},
@@ -36,7 +36,8 @@ IMPORTS: dict[str, set[str]] = {
     "service": {"arguments", "errors", "routing"},
     "store": set(),
     "testing": {"_speedups", "endpoint", "service"},
-    "ws": {"_speedups", "service"},
+    "upgrade": {"handshake", "http"},
+    "ws": {"_speedups", "service", "upgrade"},
 }
 MODULES = sorted(module.name for module in pkgutil.iter_modules(fastws.__path__) if module.name != "_speedups")
 
