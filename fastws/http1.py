@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .deadlines import Deadlines
+    from .forwarded import TrustedProxies
     from .handshake import Accepted
     from .http import Request
     from .http_reader import Exchange
@@ -80,6 +81,10 @@ class Server(Protocol):
         """Whether each response is logged."""
 
     @property
+    def proxies(self) -> TrustedProxies | None:
+        """The proxies whose word is taken for whom they speak for, if there are any."""
+
+    @property
     def closing(self) -> bool:
         """Whether the server shuts down: responses are the last ones, and no WebSocket is opened."""
 
@@ -114,9 +119,11 @@ class HttpProtocol(asyncio.Protocol):
 
     Args:
         server: see `Server`.
+        address: host and port of the peer where the transport does not know them: what a PROXY protocol header told.
     """
 
     __slots__ = (
+        "_address",
         "_armed",
         "_done",
         "_input",
@@ -134,8 +141,9 @@ class HttpProtocol(asyncio.Protocol):
     _transport: asyncio.Transport
     _reader: RequestReader
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, address: tuple[str, int] | None = None) -> None:
         self._server = server
+        self._address = address
         # What the deadline that is set is for (None: it is to be set anew).
         self._armed: Reading | _Waiting | None = None
         # Raw input that is not read yet.
@@ -155,15 +163,22 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the clock for the first request runs from here."""
         self._transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        # A Unix socket has no such address; that of IPv6 has two fields more.
-        address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
-        self._reader = RequestReader(self._server.limits, self._server.router, address)
+        self._reader = self._make_reader()
         self._server.http_connections.add(self)
         if self._server.closing:  # accepted just before the server stopped to listen
             self.shutdown()
             return
         self._arm()
+
+    def _make_reader(self) -> RequestReader:
+        server, address = self._server, self._address
+        if address is None:
+            peer = self._transport.get_extra_info("peername")
+            # A Unix socket has no such address; that of IPv6 has two fields more.
+            address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
+        certificate = self._transport.get_extra_info("peercert") or None
+        proxies = server.proxies if server.proxies is not None and server.proxies.trusts(address) else None
+        return RequestReader(server.limits, server.router, address, certificate, proxies)
 
     def data_received(self, data: bytes) -> None:
         """Take input; what comes after the last response is discarded."""

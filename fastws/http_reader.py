@@ -17,15 +17,17 @@ import enum
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from .forwarded import ContradictionError
 from .handshake import has_token
 from .heads import error_response, origin_form
 from .http import Request, Response
 
 if TYPE_CHECKING:
+    from .forwarded import TrustedProxies
     from .service import Match, Resource, Router, Service
 
 __all__ = ["Exchange", "HttpLimits", "Reading", "RequestReader"]
@@ -87,7 +89,9 @@ class RequestReader:
     Args:
         limits: what a client may send.
         router: finds what answers a request.
-        address: host and port of the client, or None.
+        address: host and port of the peer, or None.
+        certificate: what the peer showed in its TLS handshake, or None.
+        proxies: tells for whom the peer speaks, if it is a proxy that is trusted; else None.
 
     Attributes:
         exchanges: complete requests, each with what answers it, in order; taken out by whoever answers them.
@@ -97,12 +101,14 @@ class RequestReader:
 
     __slots__ = (
         "_address",
+        "_certificate",
         "_fault",
         "_foreign_upgrade",
         "_head_size",
         "_headers",
         "_limits",
         "_parser",
+        "_proxies",
         "_router",
         "_target",
         "_undigested",
@@ -112,10 +118,19 @@ class RequestReader:
         "reading",
     )
 
-    def __init__(self, limits: HttpLimits, router: Router, address: tuple[str, int] | None) -> None:
+    def __init__(
+        self,
+        limits: HttpLimits,
+        router: Router,
+        address: tuple[str, int] | None,
+        certificate: dict[str, Any] | None = None,
+        proxies: TrustedProxies | None = None,
+    ) -> None:
         self._limits = limits
         self._router = router
         self._address = address
+        self._certificate = certificate
+        self._proxies = proxies
         self._parser = HttpRequestParser(self)
         self.reading = Reading.HEAD
         self.exchanges: deque[Exchange] = deque()
@@ -247,7 +262,16 @@ class RequestReader:
         target = origin_form(self._target)
         if target is None:
             self._stop(error_response(400))
-        return Request(method, target, self._headers, self._parser.get_http_version(), self._address)
+        version = self._parser.get_http_version()
+        return Request(method, target, self._headers, version, self._client(), peer_certificate=self._certificate)
+
+    def _client(self) -> tuple[str, int] | None:
+        if self._proxies is None:
+            return self._address
+        try:
+            return self._proxies.client(self._address, self._headers)
+        except ContradictionError:
+            self._stop(error_response(400))
 
     def _ignore_upgrade(self, method: str) -> None:
         """Drop the Upgrade of a protocol that we do not speak, as a server may (RFC 9110 section 7.8).

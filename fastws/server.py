@@ -10,7 +10,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
@@ -19,6 +19,7 @@ from ._speedups import Connection, Group, Members, hub_of_thread, service_contex
 from .deadlines import Deadlines
 from .endpoint import make_endpoint
 from .errors import ConfigurationError
+from .forwarded import TrustedProxies
 from .http import Headers, Query
 from .http1 import HttpLimits, HttpProtocol
 from .store import Registry
@@ -49,6 +50,7 @@ class ServeOptions(TypedDict, total=False):
     reuse_port: bool
     backlog: int
     access_log: bool
+    proxy_headers: bool | str | Iterable[str] | None
     handshake_timeout: float
     keep_alive_timeout: float
     close_timeout: float
@@ -76,6 +78,7 @@ class Server:
         reuse_port: bool = False,
         backlog: int = 4096,
         access_log: bool = False,
+        proxy_headers: bool | str | Iterable[str] | None = None,
         handshake_timeout: float = 10.0,
         keep_alive_timeout: float = 75.0,
         close_timeout: float = 10.0,
@@ -90,6 +93,7 @@ class Server:
         self._owners = {id(owner): service for service in self.services for owner in (service, *service.resources)}
         self.limits = HttpLimits(max_head_size, max_head_fields, max_body_size, handshake_timeout, keep_alive_timeout)
         self.access_log = access_log
+        self.proxies = TrustedProxies(proxy_headers) if proxy_headers else None
         self.closing = False
         self._closing: asyncio.Task[None] | None = None
         self.http_connections: set[HttpProtocol] = set()
@@ -301,6 +305,10 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
         reuse_port: let other processes listen at the same port and share its connections.
         backlog: connections that the kernel holds until they are accepted.
         access_log: log each HTTP response and each upgrade, to the logger "fastws.access".
+        proxy_headers: the proxies that are believed when they tell the client's address in `Forwarded` (RFC 7239) or
+            `X-Forwarded-For`: addresses and networks such as `"10.0.0.0/8"`, and `"unix"` for Unix sockets, as a list
+            or between commas. True is this machine, loopback and Unix sockets; None believes nobody. A request whose
+            two fields lead to different clients gets a 400.
         handshake_timeout: seconds for the head of a request, and again for its body.
         keep_alive_timeout: seconds that an HTTP connection may idle between two requests.
         close_timeout: seconds to wait for the peer's close frame, and for handlers after their connection ended.
