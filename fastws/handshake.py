@@ -9,6 +9,7 @@ through once and hardly an object is made that is not returned.
 from __future__ import annotations
 
 import hashlib
+import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -18,7 +19,7 @@ from .errors import HandshakeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Accepted", "Extension", "Opening", "Request", "UpgradeOptions", "accept", "check", "has_token"]
+__all__ = ["Accepted", "Extension", "Opening", "Request", "UpgradeOptions", "accept", "check", "has_token", "is_host"]
 
 
 class Request(Protocol):
@@ -188,6 +189,17 @@ def has_token(value: bytes, token: bytes) -> bool:
     return value == token or (b"," in value and any(part.strip(b" \t") == token for part in value.split(b",")))
 
 
+# RFC 9112 section 3.2 and RFC 3986 section 3.2.2
+_HOST: Final = re.compile(
+    rb"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?",
+)
+
+
+def is_host(value: bytes) -> bool:
+    """Tell whether a ``Host`` is a host and perhaps a port, or empty; what else is said is no request of ours."""
+    return _HOST.fullmatch(value) is not None
+
+
 def _collect(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Gather the fields that the handshake reads; lists may stand in several lines, all else once."""
     fields: dict[bytes, bytes] = {}
@@ -207,9 +219,10 @@ def _check_upgrade(fields: dict[bytes, bytes]) -> None:
         raise HandshakeError(426, _ASK_UPGRADE, b"only WebSocket is spoken here\n")
     if not has_token(fields.get(b"connection", b""), b"upgrade"):
         raise HandshakeError(400, (), b"Connection does not hold Upgrade\n")
-    # llhttp lets a request without Host pass.
-    if not fields.get(b"host"):
-        raise HandshakeError(400, (), b"Host is missing\n")
+    # llhttp lets a request without Host pass, and any value of it.
+    host = fields.get(b"host")
+    if not host or not is_host(host):
+        raise HandshakeError(400, (), b"Host is missing or is none\n")
     # A body would be taken for the first frames.
     if b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
         raise HandshakeError(400, (), b"an opening handshake has no body\n")

@@ -288,7 +288,7 @@ class Request:
         try:
             return jsonlib.loads(self.body)
         except (ValueError, RecursionError) as error:
-            raise Refuse(400, b"the body is not JSON\n") from error
+            raise Refuse(400, "the body is not JSON\n") from error
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.raw_target.decode('latin-1')}>"
@@ -447,9 +447,9 @@ def _path_value(argument: Argument, text: str) -> object:
 def _query_value(argument: Argument, text: str | None) -> object:
     if text is None:
         if argument.default is REQUIRED:
-            raise Refuse(400, f"query parameter {argument.name} is missing\n")
+            raise Refuse(400, "a query parameter is missing\n")
         return argument.default
     try:
         return argument.convert(text)
     except ValueError:
-        raise Refuse(400, f"query parameter {argument.name} is malformed\n") from None
+        raise Refuse(400, "a query parameter is malformed\n") from None

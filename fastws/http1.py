@@ -46,9 +46,6 @@ __all__ = ["HttpLimits", "HttpProtocol", "Server"]
 logger = logging.getLogger("fastws.http")
 access_logger = logging.getLogger("fastws.access")
 
-# How much is parsed at a time: llhttp cannot be stopped between two requests, so this bounds how many can wait.
-PIECE: Final = 1 << 16  # bytes
-
 # How long a client may take to end a connection that we ended, or make no progress in reading the last response.
 CLOSE_TIMEOUT: Final = 5.0  # seconds
 
@@ -250,9 +247,7 @@ class HttpProtocol(asyncio.Protocol):
                 self._armed = None
                 self._answer(reader.exchanges.popleft())
             elif self._input and reader.reading is not Reading.ENDED:
-                piece, self._input = self._input[:PIECE], self._input[PIECE:]
-                rest = reader.feed(piece)
-                self._input = rest + self._input
+                self._input = reader.feed(self._input)
             else:
                 break
         if not self._done:

@@ -17,12 +17,12 @@ import enum
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from .forwarded import ContradictionError
-from .handshake import has_token
+from .handshake import has_token, is_host
 from .heads import error_response, origin_form
 from .http import Request, Response
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Exchange", "HttpLimits", "Reading", "RequestReader"]
 
 logger = logging.getLogger("fastws.http")
+
+# How much is parsed at most at a time: the parser cannot be stopped between two requests, so this bounds how many wait.
+PIECE: Final = 1 << 16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class RequestReader:
     __slots__ = (
         "_address",
         "_certificate",
+        "_chunked",
         "_fault",
         "_foreign_upgrade",
         "_head_size",
@@ -135,7 +139,7 @@ class RequestReader:
         self.reading = Reading.HEAD
         self.exchanges: deque[Exchange] = deque()
         self.incomplete: Exchange | None = None
-        # Bytes that the parser took without telling us anything.
+        # Bytes that the parser took without telling us that something is complete: a head, a part of a body.
         self._undigested = 0
         # The head that is being read.
         self._target = b""
@@ -143,30 +147,44 @@ class RequestReader:
         self._head_size = 0
         self._upgrade = b""
         self._foreign_upgrade = False
+        self._chunked = False
         self._fault: Response | None = None
 
-    def feed(self, piece: bytes) -> bytes:
-        """Read a piece of input; returns what is to be read next: all that follows a request to upgrade."""
+    def feed(self, data: bytes) -> bytes:
+        """Read a piece of what came in; returns what is left of it, or follows a request to upgrade."""
+        size = self._piece_size()
+        piece, rest = (data, b"") if len(data) <= size else (data[:size], data[size:])
         self._undigested += len(piece)
         try:
             self._parser.feed_data(piece)
         except HttpParserUpgrade as upgrade:
-            rest = piece[upgrade.args[0] :]
-            if self._foreign_upgrade:
-                rest = self._head_without_upgrade() + rest
-                self._parser = HttpRequestParser(self)
-                self._foreign_upgrade = False
-                self.reading = Reading.HEAD
-            else:
-                self.reading = Reading.ENDED
-            return rest
+            return self._switch(piece[upgrade.args[0] :] + rest)
         except HttpParserError as error:
             self._end(self._explain_stop(error))
         else:
-            if self._undigested > self._limits.max_head_size:
+            if self._undigested >= self._limits.max_head_size:
                 # A head, a chunk header or a trailer that does not end.
                 self._end(error_response(431))
-        return b""
+        return rest
+
+    def _piece_size(self) -> int:
+        """Return how much to read at a time: a head not beyond its limit, and the framing of a body neither."""
+        limit = self._limits.max_head_size
+        if self.reading is not Reading.BODY:
+            limit -= self._undigested
+        elif not self._chunked:
+            limit = PIECE
+        return max(1, min(limit, PIECE))
+
+    def _switch(self, rest: bytes) -> bytes:
+        if self._foreign_upgrade:
+            rest = self._head_without_upgrade() + rest
+            self._parser = HttpRequestParser(self)
+            self._foreign_upgrade = False
+            self.reading = Reading.HEAD
+        else:
+            self.reading = Reading.ENDED
+        return rest
 
     def close(self) -> None:
         """Let go of the parser, which holds us by its callbacks."""
@@ -182,6 +200,7 @@ class RequestReader:
         self._headers = []
         self._head_size = 0
         self._upgrade = b""
+        self._chunked = False
 
     def on_url(self, part: bytes) -> None:
         """Take the request target, or a part of it."""
@@ -193,7 +212,7 @@ class RequestReader:
             return
         name = name.lower()
         self._headers.append((name, value.rstrip(b" \t")))
-        self._head_size += len(name) + len(value) + 4
+        self._head_size += len(name) + len(value) + 3
         if name == b"upgrade":
             self._upgrade = self._upgrade + b"," + value if self._upgrade else value
 
@@ -211,6 +230,9 @@ class RequestReader:
         request = self._make_request(method)
         exchange = self.incomplete = Exchange(request, keep_alive=not upgrading and parser.should_keep_alive())
         if not upgrading:
+            if request.http_version not in ("1.1", "1.0"):
+                self._stop(error_response(505))
+            self._check_host(request)
             self._check_framing(exchange, request)
         self._route(exchange, request, upgrading)
         if exchange.expects_continue and exchange.response is not None:
@@ -247,8 +269,11 @@ class RequestReader:
     # --- What they note.
 
     def _check_size(self) -> None:
-        # A head that is not complete yet is bounded by `_undigested`, so that its fields are not counted one by one.
-        # 17 is what a usual head has besides: "GET", two blanks, the version and two line ends.
+        """Refuse a head that is too large and yet was complete in a piece: it began behind another request in it.
+
+        All that is known then are its parts. 17 is what any head has besides: a method, two blanks, the version and two
+        line ends.
+        """
         limits = self._limits
         size = self._head_size + len(self._target) + 17
         if size > limits.max_head_size or len(self._headers) > limits.max_head_fields:
@@ -289,25 +314,26 @@ class RequestReader:
             self._target,
             self._parser.get_http_version().encode(),
         )
-        fields = (name + b": " + value for name, value in self._headers if name != b"upgrade")
+        # No larger than it came, for it is measured again.
+        fields = (name + b":" + value for name, value in self._headers if name != b"upgrade")
         return b"\r\n".join((line, *fields, b"", b""))
 
+    def _check_host(self, request: Request) -> None:
+        """Refuse a request for nobody, or for two (RFC 9112 section 3.2)."""
+        hosts = [value for name, value in request.raw_headers if name == b"host"]
+        if not hosts and request.http_version == "1.0":
+            return
+        if len(hosts) != 1 or not is_host(hosts[0]):
+            self._stop(error_response(400))
+
     def _check_framing(self, exchange: Exchange, request: Request) -> None:
-        """Refuse what could be understood in two ways (RFC 9112 sections 3.2 and 6), and bodies that are too large."""
-        if request.http_version not in ("1.1", "1.0"):
-            self._stop(error_response(505))
-        hosts = 0
+        """Refuse bodies that could end in two places (RFC 9112 section 6), and those that are too large."""
         has_body = False
         for name, value in request.raw_headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length":
-                size = int(value)
-                has_body = size > 0
-                if size > self._limits.max_body_size:
-                    self._stop(error_response(413))
+            if name == b"content-length":
+                has_body = self._check_length(value)
             elif name == b"transfer-encoding":
-                has_body = True
+                has_body = self._chunked = True
                 if request.http_version == "1.0":
                     self._stop(error_response(400))
                 if value.lower() != b"chunked":
@@ -316,9 +342,13 @@ class RequestReader:
                 if value.lower() != b"100-continue":
                     self._stop(error_response(417))
                 exchange.expects_continue = True
-        if hosts != 1 and (hosts or request.http_version == "1.1"):
-            self._stop(error_response(400))
         exchange.expects_continue = exchange.expects_continue and has_body
+
+    def _check_length(self, value: bytes) -> bool:
+        # The parser takes any number of leading zeros, and `int` does not.
+        if len(value) > 18 or int(value) > self._limits.max_body_size:
+            self._stop(error_response(413))
+        return int(value) > 0
 
     def _route(self, exchange: Exchange, request: Request, upgrading: bool) -> None:
         matches = self._router.resolve(request.raw_path)
