@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from .errors import HandshakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ["Accepted", "Extension", "Opening", "Request", "UpgradeOptions", "accept", "check", "has_token", "is_host"]
 
@@ -34,7 +34,7 @@ class Request(Protocol):
         """The version, such as ``"1.1"``."""
 
     @property
-    def raw_headers(self) -> Iterable[tuple[bytes, bytes]]:
+    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]:
         """The header fields in order; names in lower case, values without surrounding blanks."""
 
 
@@ -137,7 +137,9 @@ def check(
         raise HandshakeError(405, ((b"Allow", b"GET"),), b"a WebSocket is opened with GET\n")
     if request.http_version != "1.1":
         raise HandshakeError(400, (), b"a WebSocket is opened with HTTP/1.1\n")
-    fields = _collect(request.raw_headers)
+    fields = dict(request.raw_headers)
+    if len(fields) < len(request.raw_headers):
+        fields = _join(request.raw_headers)
     _check_upgrade(fields)
     if options.allowed_origins is not None:
         _check_origin(fields.get(b"origin"), options.allowed_origins)
@@ -185,14 +187,14 @@ def accept_key(key: bytes) -> bytes:
 
 def has_token(value: bytes, token: bytes) -> bool:
     """Tell whether a comma-separated list holds a token, which is given in lower case (RFC 9110 section 5.6.1)."""
+    if value == token:
+        return True
     value = value.lower()
     return value == token or (b"," in value and any(part.strip(b" \t") == token for part in value.split(b",")))
 
 
 # RFC 9112 section 3.2 and RFC 3986 section 3.2.2
-_HOST: Final = re.compile(
-    rb"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?",
-)
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
 def is_host(value: bytes) -> bool:
@@ -200,8 +202,8 @@ def is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
 
 
-def _collect(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Gather the fields that the handshake reads; lists may stand in several lines, all else once."""
+def _join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Gather the fields that the handshake reads where some are repeated, as only lists may be."""
     fields: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in _FIELDS:

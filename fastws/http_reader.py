@@ -9,6 +9,9 @@ that is known already. Nothing is answered here, for an exception of a callback 
     HEAD ──▶ BODY ──▶ IDLE ──▶ HEAD ...
       │        │
       └────────┴────▶ ENDED                  a WebSocket follows, or bytes that are no HTTP: nothing more is parsed
+
+The parser tells what it has found and not where, so limits are kept by what it is given: a head that is not complete
+when all that it may have is read is too large, in however many pieces it came.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ class HttpLimits:
     """What a client may send, and how long it may take.
 
     Attributes:
-        max_head_size: bytes of the request line and all header fields.
+        max_head_size: bytes of the request line and all header fields, line ends included. What frames a chunked body, a
+            chunk's header or its trailer, is bounded by as much, or twice that where it begins behind something else.
         max_head_fields: header fields of a request.
         max_body_size: bytes of a body.
         handshake_timeout: seconds until a head is complete, and again until its body is.
@@ -108,8 +112,8 @@ class RequestReader:
         "_chunked",
         "_fault",
         "_foreign_upgrade",
-        "_head_size",
         "_headers",
+        "_is_behind",
         "_limits",
         "_parser",
         "_proxies",
@@ -121,6 +125,12 @@ class RequestReader:
         "incomplete",
         "reading",
     )
+
+    # The request that is being read, from `on_message_begin` on.
+    _target: bytes
+    _headers: list[tuple[bytes, bytes]]
+    _upgrade: bytes
+    _chunked: bool
 
     def __init__(
         self,
@@ -141,13 +151,9 @@ class RequestReader:
         self.incomplete: Exchange | None = None
         # Bytes that the parser took without telling us that something is complete: a head, a part of a body.
         self._undigested = 0
-        # The head that is being read.
-        self._target = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._head_size = 0
-        self._upgrade = b""
+        # Whether the head that is being read begins behind another request in the same piece.
+        self._is_behind = False
         self._foreign_upgrade = False
-        self._chunked = False
         self._fault: Response | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -155,6 +161,8 @@ class RequestReader:
         size = self._piece_size()
         piece, rest = (data, b"") if len(data) <= size else (data[:size], data[size:])
         self._undigested += len(piece)
+        if self.reading is Reading.IDLE:
+            self._is_behind = False
         try:
             self._parser.feed_data(piece)
         except HttpParserUpgrade as upgrade:
@@ -198,7 +206,6 @@ class RequestReader:
             self.reading = Reading.HEAD
         self._target = b""
         self._headers = []
-        self._head_size = 0
         self._upgrade = b""
         self._chunked = False
 
@@ -207,12 +214,9 @@ class RequestReader:
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header field; trailer fields are read and dropped."""
-        if self.reading is not Reading.HEAD:
-            return
-        name = name.lower()
-        self._headers.append((name, value.rstrip(b" \t")))
-        self._head_size += len(name) + len(value) + 3
+        """Take a header field; those of a trailer go to a list that nobody reads."""
+        name, value = name.lower(), value.rstrip(b" \t")
+        self._headers.append((name, value))
         if name == b"upgrade":
             self._upgrade = self._upgrade + b"," + value if self._upgrade else value
 
@@ -224,7 +228,7 @@ class RequestReader:
         self._check_size()
         method = parser.get_method().decode()
         upgrading = parser.should_upgrade()
-        if upgrading and not has_token(self._upgrade.rstrip(b" \t"), b"websocket"):
+        if upgrading and not has_token(self._upgrade, b"websocket"):
             self._ignore_upgrade(method)
             return
         request = self._make_request(method)
@@ -264,19 +268,22 @@ class RequestReader:
         self.exchanges.append(exchange)
         self.incomplete = None
         self._undigested = 0
+        self._is_behind = True
         self.reading = Reading.IDLE
 
     # --- What they note.
 
     def _check_size(self) -> None:
-        """Refuse a head that is too large and yet was complete in a piece: it began behind another request in it.
+        """Refuse a head of too many fields, and one that is too large and yet was read.
 
-        All that is known then are its parts. 17 is what any head has besides: a method, two blanks, the version and two
-        line ends.
+        That one began behind another request, in the middle of a piece. All that is known of its size are its parts; 17
+        is what any head has besides: a method, two blanks, the version and two line ends.
         """
-        limits = self._limits
-        size = self._head_size + len(self._target) + 17
-        if size > limits.max_head_size or len(self._headers) > limits.max_head_fields:
+        headers, limits = self._headers, self._limits
+        size = 17
+        if self._is_behind:
+            size += len(self._target) + sum(len(name) + len(value) + 3 for name, value in headers)
+        if size > limits.max_head_size or len(headers) > limits.max_head_fields:
             self._stop(error_response(431))
 
     def _stop(self, response: Response) -> NoReturn:
@@ -287,14 +294,14 @@ class RequestReader:
         target = origin_form(self._target)
         if target is None:
             self._stop(error_response(400))
+        address = self._address if self._proxies is None else self._client(self._proxies)
         version = self._parser.get_http_version()
-        return Request(method, target, self._headers, version, self._client(), peer_certificate=self._certificate)
+        headers, self._headers = self._headers, []
+        return Request(method, target, headers, version, address, peer_certificate=self._certificate)
 
-    def _client(self) -> tuple[str, int] | None:
-        if self._proxies is None:
-            return self._address
+    def _client(self, proxies: TrustedProxies) -> tuple[str, int] | None:
         try:
-            return self._proxies.client(self._address, self._headers)
+            return proxies.client(self._address, self._headers)
         except ContradictionError:
             self._stop(error_response(400))
 

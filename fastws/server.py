@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import itertools
 import logging
 import signal
 import socket
@@ -231,7 +232,7 @@ class Server:
             # Most paths are the template itself: one str for all of them
             path=template.text if path == template.text else path,
             query=request.raw_query,
-            head=b"\n".join([part for field in request.raw_headers for part in field]),
+            head=b"\n".join(itertools.chain.from_iterable(request.raw_headers)),
             subprotocol=accepted.subprotocol,
             path_arguments=tuple(request.path_parameters.values()),
             address=request.remote_address,
