@@ -14,12 +14,13 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from .deflate import Deflate, negotiate
 from .errors import HandshakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Accepted", "Extension", "Opening", "Request", "UpgradeOptions", "accept", "check", "has_token", "is_host"]
+__all__ = ["Accepted", "Opening", "Request", "UpgradeOptions", "accept", "check", "has_token", "is_host"]
 
 
 class Request(Protocol):
@@ -49,13 +50,13 @@ class UpgradeOptions(Protocol):
     def allowed_origins(self) -> frozenset[str] | None:
         """The origins that may connect, in lower case; None is any."""
 
-
-class Extension(Protocol):
-    """A negotiated extension (RFC 6455 section 9)."""
+    @property
+    def compression(self) -> str | None:
+        """Whether and how permessage-deflate is spoken."""
 
     @property
-    def response(self) -> bytes:
-        """The value of the ``Sec-WebSocket-Extensions`` that accepts it."""
+    def compression_window_bits(self) -> int:
+        """The largest window of either direction."""
 
 
 class Opening(NamedTuple):
@@ -71,7 +72,7 @@ class Opening(NamedTuple):
     accept: bytes
     offers: bytes | None
     subprotocol: str | None
-    extension: Extension | None
+    extension: Deflate | None
 
     def offered(self) -> tuple[str, ...]:
         """Return the subprotocols that the client offers, in its order."""
@@ -90,7 +91,7 @@ class Accepted(NamedTuple):
 
     response: bytes
     subprotocol: str | None
-    extension: Extension | None = None
+    extension: Deflate | None = None
     attributes: dict[str, Any] | None = None
 
 
@@ -115,18 +116,12 @@ _FIELDS: Final = _LISTS | {
 }
 
 
-def check(
-    request: Request,
-    options: UpgradeOptions,
-    negotiate: Callable[[bytes, UpgradeOptions], Extension | None] | None = None,
-) -> Opening:
+def check(request: Request, options: UpgradeOptions) -> Opening:
     """Check an opening handshake (RFC 6455 section 4.2.1).
 
     Args:
         request: the head of the request.
         options: what the service speaks and whom it admits.
-        negotiate: chooses among the extensions that the client offers, given as all its ``Sec-WebSocket-Extensions``
-            joined; it raises a `HandshakeError` where they are malformed. None speaks no extension.
 
     Raises:
         HandshakeError: 405 for another method than GET; 426 without ``Upgrade: websocket`` or for another version of
@@ -147,7 +142,7 @@ def check(
     offers = fields.get(b"sec-websocket-protocol")
     subprotocol = _choose(offers, options.subprotocols) if offers is not None and options.subprotocols else None
     extensions = fields.get(b"sec-websocket-extensions")
-    extension = None if negotiate is None or extensions is None else negotiate(extensions, options)
+    extension = None if extensions is None else negotiate(extensions, options)
     return Opening(key, offers, subprotocol, extension)
 
 

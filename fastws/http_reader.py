@@ -46,8 +46,8 @@ class HttpLimits:
     """What a client may send, and how long it may take.
 
     Attributes:
-        max_head_size: bytes of the request line and all header fields, line ends included. What frames a chunked body, a
-            chunk's header or its trailer, is bounded by as much, or twice that where it begins behind something else.
+        max_head_size: bytes of the request line and all header fields, line ends included. What frames a chunked body,
+            a chunk's header or its trailer, is bounded by as much, or twice that where it begins behind something else.
         max_head_fields: header fields of a request.
         max_body_size: bytes of a body.
         handshake_timeout: seconds until a head is complete, and again until its body is.

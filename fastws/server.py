@@ -234,6 +234,7 @@ class Server:
             query=request.raw_query,
             head=b"\n".join(itertools.chain.from_iterable(request.raw_headers)),
             subprotocol=accepted.subprotocol,
+            extension=accepted.extension,
             path_arguments=tuple(request.path_parameters.values()),
             address=request.remote_address,
             attributes=accepted.attributes,

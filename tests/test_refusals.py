@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from fastws import handshake, heads, http, http1, http_reader, upgrade, ws
+from fastws import deflate, handshake, heads, http, http1, http_reader, upgrade, ws
 
 from .client import REQUEST
 from .guarded import answer
@@ -79,6 +79,7 @@ REFUSED = {
     "another origin": REQUEST % (b"/x", b"Origin: https://example.com\r\n"),
     "another version of WebSocket": OPENING.replace(b"Version: 13", b"Version: 8"),
     "a key that is none": OPENING.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"s3cret"),
+    "no extension": REQUEST % (b"/x", OURS + b"Sec-WebSocket-Extensions: s3cret; =\r\n"),
     "two clients": REQUEST % (b"/x", OURS + b"X-Forwarded-For: 1.1.1.1\r\nForwarded: for=s3cret\r\n"),
     "on_upgrade fails": REQUEST % (b"/x?fails", OURS),
     "on_upgrade returns": REQUEST % (b"/x?returns", OURS),
@@ -104,6 +105,7 @@ BODIES = {f"{status} {http.phrase(status)}\n".encode() for status in STATUSES} |
     b"Sec-WebSocket-Version is not 13\n",
     b"Sec-WebSocket-Key is missing or is not the base64 of 16 bytes\n",
     b"a header field of the opening handshake is repeated\n",
+    b"Sec-WebSocket-Extensions is malformed\n",
     b"this origin may not connect\n",
 }
 FIELDS = {
@@ -140,7 +142,7 @@ def texts_for_a_peer(module) -> list[ast.expr]:
 
 
 def test_no_refusal_is_put_together_anywhere():
-    modules = (handshake, heads, http, http1, http_reader, upgrade)
+    modules = (deflate, handshake, heads, http, http1, http_reader, upgrade)
     texts = [text for module in modules for text in texts_for_a_peer(module)]
     assert len(texts) > 25
     assert [ast.unparse(text) for text in texts if not isinstance(text, ast.Constant)] == []
