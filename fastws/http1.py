@@ -326,19 +326,19 @@ class HttpProtocol(asyncio.Protocol):
         task: asyncio.Task[Any],
     ) -> None:
         self._task = self._upgrading = None
-        if not task.cancelled():
-            try:
-                outcome = concluding(task.result())
-            except Exception as error:
-                outcome = _explain(error, handler)
-            self._conclude(exchange, outcome)
-        elif not self._done:
-            # Neither the client nor we did that, and nothing is known that could be answered.
-            self._transport.abort()
         if self._lost:
             self._leave()
-        else:
-            self._pump()
+        if task.cancelled():
+            if not self._done:
+                # Neither the client nor we did that, and nothing is known that could be answered.
+                self._transport.abort()
+            return
+        try:
+            outcome = concluding(task.result())
+        except Exception as error:
+            outcome = _explain(error, handler)
+        self._conclude(exchange, outcome)
+        self._pump()
 
     def _conclude(self, exchange: Exchange, outcome: Response | Accepted) -> None:
         if isinstance(outcome, Response):
