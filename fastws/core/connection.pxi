@@ -460,7 +460,7 @@ cdef int plain_socket(transport) except -2:
     return -1 if socket is None else socket.fileno()
 
 
-cdef inline int check_close_code(int code) except -1:
+cpdef int check_close_code(int code) except -1:
     if not is_close_code(code):
         raise ValueError(f"close code {code} may not be sent: use 1000 to 1003, 1007 to 1014 or 3000 to 4999")
     return 0
