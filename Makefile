@@ -18,6 +18,7 @@ help:           ## list the verbs
 develop:        ## install fastws editable, with the tools of a developer
 	$(PYTHON) -m pip install --upgrade "pip>=25.1"
 	$(PYTHON) -m pip install --group dev --editable ".[test,bench]"
+	tools/node_ws.sh
 
 # What was built in place before may be of another kind, and newer: distutils would not copy over it.
 build:          ## compile the core in place
