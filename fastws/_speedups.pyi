@@ -5,6 +5,7 @@ import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias, final
 
+from .deflate import Deflate
 from .service import Handler
 
 _Data: TypeAlias = bytes | bytearray | memoryview
@@ -54,6 +55,7 @@ class Connection:
         head: bytes = b"",
         subprotocol: str | None = None,
         path_arguments: tuple[str, ...] = (),
+        extension: Deflate | None = None,
         address: Any = None,
         attributes: dict[str, Any] | None = None,
         on_release: Callable[[], None] | None = None,
@@ -69,6 +71,7 @@ class Connection:
             head: its header fields, as `hub_of_thread` was told to read them.
             subprotocol: the one in use.
             path_arguments: the values of the segments that the path of the service names.
+            extension: the permessage-deflate that was negotiated.
             address: the client's address where the transport does not know it.
             attributes: the first content of `attributes`.
             on_release: called once when the transport is lost and the last handler is done; it may not raise.
@@ -88,6 +91,9 @@ class Connection:
     @property
     def subprotocol(self) -> str | None:
         """The subprotocol in use, or None (RFC 6455 section 1.9)."""
+    @property
+    def compression(self) -> str | None:
+        """How messages are compressed (RFC 7692): ``"shared"``, ``"dedicated"``, or None where they are not."""
     @property
     def remote_address(self) -> Any:
         """The peer's address, such as ``("203.0.113.7", 52100)``; also after the end."""
@@ -324,6 +330,10 @@ class Endpoint:
         max_message_size: int,
         max_backlog: int,
         max_queue: int,
+        max_fragments: int,
+        max_message_rate: float | None,
+        deflate_level: int,
+        deflate_threshold: int,
         ping_interval: float | None,
         ping_timeout: float | None,
         idle_timeout: float | None,
@@ -363,10 +373,21 @@ class FrameReader:
 
     Args:
         max_message_size: bytes of a message.
+        max_fragments: frames that a message may come in.
         client: read as a client does, which expects unmasked frames.
+        window_bits: 9 to 15 where messages may be compressed (RFC 7692), for windows of that size; 0 where not.
+        takeover: whether the peer's window lasts from one compressed message to the next.
     """
 
-    def __new__(cls, *, max_message_size: int = 1048576, client: bool = False) -> FrameReader: ...
+    def __new__(
+        cls,
+        *,
+        max_message_size: int = 1048576,
+        max_fragments: int = 16384,
+        client: bool = False,
+        window_bits: int = 0,
+        takeover: bool = False,
+    ) -> FrameReader: ...
     def feed(self, data: _Data) -> list[tuple[int, str | bytes | None]]:
         """Take bytes; returns the events in them: opcode and message, or last the close code to fail with and None."""
 

@@ -12,6 +12,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from .deflate import Deflate, negotiate
 from .errors import HandshakeError
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class UpgradeOptions(Protocol):
     def allowed_origins(self) -> frozenset[str] | None:
         """The origins that may connect, in lower case; None is any."""
 
+    @property
+    def compression(self) -> str | None:
+        """Whether and how permessage-deflate is spoken."""
+
+    @property
+    def compression_window_bits(self) -> int:
+        """The largest window of either direction."""
+
 
 class Accepted(NamedTuple):
     """An accepted handshake.
@@ -58,6 +67,7 @@ class Accepted(NamedTuple):
 
     response: bytes
     subprotocol: str | None
+    extension: Deflate | None = None
 
 
 # RFC 6455 section 1.3
@@ -70,7 +80,7 @@ _RESPONSE: Final = (
 # RFC 9110 section 7.8: what names a protocol in Upgrade says so in Connection.
 _ASK_UPGRADE: Final = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
 
-_LISTS: Final = frozenset({b"upgrade", b"connection", b"sec-websocket-protocol"})
+_LISTS: Final = frozenset({b"upgrade", b"connection", b"sec-websocket-protocol", b"sec-websocket-extensions"})
 _FIELDS: Final = _LISTS | {
     b"host",
     b"origin",
@@ -106,11 +116,16 @@ def respond(request: Request, options: UpgradeOptions) -> Accepted:
     if options.allowed_origins is not None:
         _check_origin(fields.get(b"origin"), options.allowed_origins)
     head = _RESPONSE + accept_key(fields.get(b"sec-websocket-key", b""))
+    subprotocol = extension = None
     if options.subprotocols:
         subprotocol = _choose(fields.get(b"sec-websocket-protocol"), options.subprotocols)
         if subprotocol is not None:
-            return Accepted(head + b"\r\nSec-WebSocket-Protocol: " + subprotocol.encode() + b"\r\n\r\n", subprotocol)
-    return Accepted(head + b"\r\n\r\n", None)
+            head += b"\r\nSec-WebSocket-Protocol: " + subprotocol.encode()
+    if b"sec-websocket-extensions" in fields:
+        extension = negotiate(fields[b"sec-websocket-extensions"], options)
+        if extension is not None:
+            head += b"\r\nSec-WebSocket-Extensions: " + extension.response
+    return Accepted(head + b"\r\n\r\n", subprotocol, extension)
 
 
 def accept_key(key: bytes) -> bytes:

@@ -233,6 +233,7 @@ class Server:
             query=request.raw_query,
             head=b"\n".join([part for field in request.raw_headers for part in field]),
             subprotocol=accepted.subprotocol,
+            extension=accepted.extension,
             path_arguments=tuple(request.path_parameters.values()),
         )
 

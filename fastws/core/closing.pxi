@@ -6,7 +6,12 @@
 cdef double HANG_UP_TIMEOUT = 2.0  # seconds, at most `close_timeout`
 
 # All that a peer ever learns of why it is failed
-cdef dict FAIL_REASONS = {1002: "protocol error", 1007: "invalid UTF-8", 1009: "message too big"}
+cdef dict FAIL_REASONS = {
+    1002: "protocol error",
+    1007: "invalid payload",       # no UTF-8, or not what deflate makes
+    1008: "too many fragments",
+    1009: "message too big",
+}
 
 
 cdef bint start_close(Connection connection, int code, str reason) except *:

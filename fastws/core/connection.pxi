@@ -26,12 +26,14 @@ cdef class Connection:
     # Sending, first: the fan-out touches nothing else
     cdef outlet_t outlet
     cdef Py_ssize_t place      # in the endpoint's members, or -1
+    cdef History history       # of its own, where a context is taken over (RFC 7692 7.1.1)
     # Receiving
     cdef reader_t reader
     cdef double last_seen      # loop time, coarse: any byte came
     cdef double last_message   # a message came
     cdef double ping_sent      # 0 when none is under way
     cdef double deadline       # 0, or when to give up waiting
+    cdef double paid_until     # monotonic time up to which its messages have used what max_message_rate allows
     cdef link_t link
     cdef Hub hub
     cdef Endpoint endpoint
@@ -79,7 +81,7 @@ cdef class Connection:
         self.path = "/"
         self.reason = ""
         outlet_init(&self.outlet, <PyObject *>self, endpoint.max_backlog, client)
-        reader_init(&self.reader, endpoint.max_message_size, not client)
+        reader_init(&self.reader, endpoint.max_message_size, endpoint.max_fragments, not client)
         link_init(&self.link, <PyObject *>self)
 
     def __dealloc__(self):
@@ -90,7 +92,8 @@ cdef class Connection:
     # -- opening
 
     def start(self, transport, bytes response, rest, *, str path="/", str query="", bytes head=b"",
-              str subprotocol=None, tuple path_arguments=(), address=None, dict attributes=None, on_release=None):
+              str subprotocol=None, tuple path_arguments=(), extension=None, address=None, dict attributes=None,
+              on_release=None):
         """Take over a transport whose opening handshake is done; `response` is still to be sent, `rest` was read."""
         if self.state != CONNECTING or len(path_arguments) != self.endpoint.path_len:
             raise ValueError("a connection starts once, with as many path arguments as its service has")
@@ -100,6 +103,8 @@ cdef class Connection:
         self.head = head
         self.subprotocol = subprotocol
         self.path_arguments = path_arguments
+        if extension is not None:
+            self.use_deflate(extension)
         self.address = address
         self.own_attributes = attributes
         self.on_release = on_release
@@ -131,6 +136,22 @@ cdef class Connection:
         finally:
             self.end(outer)
             step_back(self.hub, parked)
+
+    cdef int use_deflate(self, extension) except -1:
+        """Compress as it was negotiated; `extension` is a fastws.deflate.Deflate."""
+        cdef Endpoint endpoint = self.endpoint
+        cdef History history = History.__new__(History)
+        cdef int bits = extension.send_window_bits
+        cdef Deflater shared = self.hub.shared_deflater(bits, endpoint.deflate_level, endpoint.deflate_threshold)
+        self.outlet.deflater = <PyObject *>shared
+        if extension.send_takeover:
+            history.deflater = Deflater.__new__(Deflater, bits, endpoint.deflate_level, endpoint.deflate_threshold, True)
+        if extension.receive_takeover:
+            history.inflater = Inflater.__new__(Inflater, extension.receive_window_bits)
+        if history.deflater is not None or history.inflater is not None:
+            self.history = history
+        reader_inflates(&self.reader, extension.receive_window_bits, history.inflater)
+        return 0
 
     # -- one callback of ours
 
@@ -192,6 +213,9 @@ cdef class Connection:
                 return 0
             payload = <object>result
             Py_DECREF(payload)
+            if self.endpoint.message_seconds and not self.is_within_rate():
+                fail(self, 1008, "too many messages")
+                return 0
             if kind <= EVENT_BINARY:
                 self.message(kind, payload)
             else:
@@ -201,6 +225,16 @@ cdef class Connection:
     cdef int receive_own(self, bytearray data) except -1:
         cdef uint8_t *position = <uint8_t *>PyByteArray_AS_STRING(data)
         return self.receive(position, position + PyByteArray_GET_SIZE(data))
+
+    cdef bint is_within_rate(self) noexcept:
+        """Whether one more message, ping or pong may come now: a second's worth of them may come at once."""
+        cdef Endpoint endpoint = self.endpoint
+        cdef timespec clock
+        cdef double now
+        clock_gettime(CLOCK_MONOTONIC, &clock)
+        now = clock.tv_sec + clock.tv_nsec * 1e-9
+        self.paid_until = max(self.paid_until, now) + endpoint.message_seconds
+        return self.paid_until <= now + max(1.0, endpoint.message_seconds) + 1e-9
 
     cdef inline int message(self, int kind, object payload) except -1:
         cdef HandlerCall handler
@@ -353,6 +387,12 @@ cdef class Connection:
             finish_sending(self)
 
     # Public API
+
+    @property
+    def compression(self):
+        if self.outlet.deflater is NULL:
+            return None
+        return "shared" if self.history is None else "dedicated"
 
     @property
     def is_open(self):

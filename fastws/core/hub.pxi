@@ -87,6 +87,7 @@ cdef class Hub:
     cdef readonly dict groups  # name -> Group
     cdef readonly dict stored  # name -> Connection
     cdef dict retired          # names of removed groups, oldest first
+    cdef dict deflaters        # (window bits, level, threshold) -> the Deflater that all connections with these share
     # Given by the layer above: bytes of the request -> what connection.headers and .query return
     cdef object make_headers
     cdef object make_query
@@ -112,6 +113,7 @@ cdef class Hub:
         self.groups = {}
         self.stored = {}
         self.retired = {}
+        self.deflaters = {}
         self.make_headers = make_headers
         self.make_query = make_query
 
@@ -257,6 +259,14 @@ cdef class Hub:
     cdef uint64_t next_id(self) noexcept:
         self.last_id += 1
         return self.last_id
+
+    cdef Deflater shared_deflater(self, int window_bits, int level, size_t threshold):
+        """The one Deflater for a window size, as a service sets it; it lives as long as this hub."""
+        cdef tuple key = (window_bits, level, threshold)
+        cdef Deflater deflater = self.deflaters.get(key)
+        if deflater is None:
+            deflater = self.deflaters[key] = Deflater.__new__(Deflater, window_bits, level, threshold, False)
+        return deflater
 
     # Public API
 

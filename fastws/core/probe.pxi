@@ -3,9 +3,15 @@
 @cython.final
 cdef class FrameReader:
     cdef reader_t reader
+    cdef Inflater history
 
-    def __cinit__(self, *, uint64_t max_message_size=1048576, bint client=False):
-        reader_init(&self.reader, max_message_size, not client)
+    def __cinit__(self, *, uint64_t max_message_size=1048576, uint32_t max_fragments=16384, bint client=False,
+                  int window_bits=0, bint takeover=False):
+        reader_init(&self.reader, max_message_size, max_fragments, not client)
+        if window_bits:
+            if takeover:
+                self.history = Inflater.__new__(Inflater, window_bits)
+            reader_inflates(&self.reader, <uint8_t>window_bits, self.history)
 
     def __dealloc__(self):
         reader_reset(&self.reader)

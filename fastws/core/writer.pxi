@@ -30,6 +30,7 @@ ctypedef struct backlog_t:
 
 ctypedef struct outlet_t:
     PyObject *connection       # borrowed: the Connection that this is part of
+    PyObject *deflater         # borrowed from the hub: the shared Deflater, or NULL where nothing is compressed
     chunk_t *pending           # frames of this turn, or NULL
     int fd                     # the socket, or -1: only the transport may write
     uint32_t turn              # the last turn in which a lone push went out at once
@@ -41,6 +42,7 @@ ctypedef struct outlet_t:
     uint8_t sealed                # nothing can be sent any more
     uint8_t handing               # the transport is being written to
     uint8_t masking               # a client's: frames leave masked
+    uint8_t stale                 # compressed frames passed that the connection's own Deflater does not know
     int error                  # errno of the send that failed, or 0
     size_t sent                # bytes of pending that the kernel took, when not all
     size_t queued              # bytes in the backlog and handed to the transport
