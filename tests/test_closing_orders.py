@@ -158,11 +158,16 @@ async def test_a_service_closes_within_a_message_of_its_client(opened):
 # ---------------------------------------------------------------------------------------------------------------------
 # What comes behind a close frame
 
+# The first example of RFC 7692 section 7.2.3.1: "Hello"
+COMPRESSED = b"\xc1\x87" + KEY + b"\xf2\x48\xcd\xc9\xc9\x07\x00"
+
 HARMLESS = {
     "a message": frame(TEXT, b"late"),
     "fragments": frame(TEXT, b"la", fin=False) + frame(0, b"te"),
     "a ping": frame(PING, b"?"),
     "a pong": frame(PONG, b"!"),
+    "a compressed message": COMPRESSED,
+    "compressed fragments": b"\x41\x83" + KEY + b"\xf2\x48\xcd" + b"\x80\x84" + KEY + b"\xc9\xc9\x07\x00",
 }
 VIOLATIONS = {
     "an unmasked frame": b"\x81\x04late",
@@ -172,13 +177,25 @@ VIOLATIONS = {
     "more than fits": b"\x82\xfe\x01\x00" + KEY,
     "a continuation of nothing": b"\x80\x80" + KEY,
     "a close code that means nothing": frame(CLOSE, b"\x03\xed"),
+    "a compressed ping": b"\xc9\x80" + KEY,
+    "a compressed continuation": b"\x01\x81" + KEY + b"a" + b"\xc0\x81" + KEY + b"b",
 }
 
 
-@pytest.mark.parametrize("late", [*HARMLESS.values(), *VIOLATIONS.values()], ids=[*HARMLESS, *VIOLATIONS])
-async def test_nothing_behind_the_client_s_close_frame_matters(opened, late):
+@pytest.fixture
+async def agreed(serve, connect):
+    """A server, a client that may compress, and their connection."""
     service = Seen()
-    server, client, connection = await opened(service)
+    server = await serve(service)
+    client = await connect(server, fields=b"Sec-WebSocket-Extensions: permessage-deflate\r\n")
+    assert b"permessage-deflate" in client.head
+    await until(lambda: service.connections)
+    return server, service, client, service.connections[0]
+
+
+@pytest.mark.parametrize("late", [*HARMLESS.values(), *VIOLATIONS.values()], ids=[*HARMLESS, *VIOLATIONS])
+async def test_nothing_behind_the_client_s_close_frame_matters(agreed, late):
+    server, service, client, connection = agreed
     client.write(frame(CLOSE, b"\x0f\xa0bye") + late)
     assert await client.close_frame() == (4000, "")
     client.write(late)
@@ -189,9 +206,8 @@ async def test_nothing_behind_the_client_s_close_frame_matters(opened, late):
 
 
 @pytest.mark.parametrize("late", HARMLESS.values(), ids=HARMLESS)
-async def test_what_comes_between_our_close_frame_and_its_answer_is_ignored(opened, late):
-    service = Seen()
-    server, client, connection = await opened(service)
+async def test_what_comes_between_our_close_frame_and_its_answer_is_ignored(agreed, late):
+    server, service, client, connection = agreed
     connection.close(4000, "bye")
     assert await client.close_frame() == (4000, "bye")
     client.write(late * 3 + frame(CLOSE, b"\x0f\xa1mine"))
@@ -201,9 +217,8 @@ async def test_what_comes_between_our_close_frame_and_its_answer_is_ignored(open
 
 
 @pytest.mark.parametrize("late", VIOLATIONS.values(), ids=VIOLATIONS)
-async def test_a_violation_between_our_close_frame_and_its_answer_ends_it_with_our_code(opened, late):
-    service = Seen()
-    server, client, connection = await opened(service)
+async def test_a_violation_between_our_close_frame_and_its_answer_ends_it_with_our_code(agreed, late):
+    server, service, client, connection = agreed
     connection.close(4000, "bye")
     assert await client.close_frame() == (4000, "bye")
     client.write(late + frame(CLOSE, b"\x0f\xa1mine"))
