@@ -13,6 +13,7 @@ from .test_deflate_clients import JSON, KINDS, LIMIT, echo, parameters, url
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+    pytest.mark.asyncio(loop_factories=["uvloop"]),
 ]
 
 noise = random.Random(7692)
