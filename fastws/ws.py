@@ -81,7 +81,7 @@ def upgrade_path(
     ping_timeout: float | None = 20.0,
     max_backlog: int = 1 << 20,
     max_queue: int = 16,
-    max_fragments: int = 1 << 14,
+    max_fragments: int = 1 << 17,
     max_message_rate: float | None = None,
     allowed_origins: Iterable[str] | None = None,
     upgrade_timeout: float | None = 10.0,
