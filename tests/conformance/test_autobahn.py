@@ -34,7 +34,6 @@ LARGE = (9, 10, 14, 15, 16, 17, 18)  # 64 and 128 KiB, whole and in frames from 
 on_uvloop = pytest.mark.asyncio(loop_factories=["uvloop"])  # what takes long is run on the loop that servers use
 
 
-@at(max_message_size=16 << 20, max_fragments=(1 << 16) + 1)
 class Echo(Watch):
     """Replies with what it gets, however large."""
 
@@ -47,12 +46,17 @@ class Echo(Watch):
         return data
 
 
+def echo(compression: str) -> Echo:
+    annotate = at(max_message_size=16 << 20, max_fragments=(1 << 16) + 1, compression=compression)
+    return annotate(type("Echo", (Echo,), {}))()
+
+
 @pytest.fixture
 def assert_conforms(serve, wstest, tmp_path, totals):
     """Have so many cases judged, in parts side by side: `await assert_conforms([["1.*"], ["2.*"]], 27)`."""
 
-    async def assert_conforms(parts: list[list[str]], count: int) -> None:
-        server = await serve(Echo)
+    async def assert_conforms(parts: list[list[str]], count: int, compression: str = "shared") -> None:
+        server = await serve(echo(compression))
         verdicts = await run(wstest, f"ws://127.0.0.1:{server.addresses[0][1]}", parts, tmp_path)
         totals.update(map(str, verdicts.values()))
         assert len(verdicts) == count
@@ -74,8 +78,15 @@ async def test_limits(assert_conforms):
 
 
 @on_uvloop
-@pytest.mark.parametrize("forms", [SMALL, pytest.param(LARGE, marks=pytest.mark.slow)], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("compression", "forms"),
+    [
+        pytest.param("shared", SMALL, id="small"),
+        pytest.param("shared", LARGE, id="large", marks=pytest.mark.slow),
+        pytest.param("dedicated", SMALL, id="small and dedicated", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("group", COMPRESSION)
-async def test_compression(assert_conforms, group, forms):
+async def test_compression(assert_conforms, group, compression, forms):
     parts = [[f"{name}.{form}" for form in forms] for name in COMPRESSION[group]]
-    await assert_conforms(parts, len(parts) * len(forms))
+    await assert_conforms(parts, len(parts) * len(forms), compression)
