@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from . import service as services
-from ._speedups import Connection, Group, Members, hub_of_thread, service_context
+from ._speedups import Connection, Group, Members, check_close_code, hub_of_thread, service_context
 from .deadlines import Deadlines
 from .endpoint import make_endpoint
 from .errors import ConfigurationError
@@ -181,7 +181,11 @@ class Server:
 
         Clients have `close_timeout` seconds to answer, and so have handlers that still run, before they are cancelled.
         All callers wait for the same end; cancelling one of them does not stop it.
+
+        Raises:
+            ValueError: the code may not be sent; nothing is closed.
         """
+        check_close_code(code)
         if self._closing is None:
             self._closing = self.loop.create_task(self._close(code, reason))
         await asyncio.shield(self._closing)
