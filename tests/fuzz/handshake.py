@@ -10,10 +10,14 @@ import base64
 import hashlib
 import re
 
+from fastws.deflate import Deflate
 from fastws.errors import HandshakeError
-from fastws.handshake import respond
+from fastws.handshake import accept
+from fastws.handshake import check as check_opening
 from fastws.http import Request
 from fastws.service import UpgradeOptions
+
+from . import deflate_offers
 
 METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 VERSIONS = ("1.1", "1.1", "1.0", "2.0")
@@ -24,6 +28,7 @@ OPTIONS = (
     UpgradeOptions("/", subprotocols=("chat",), allowed_origins=frozenset({"null"})),
 )
 ONCE = (b"host", b"origin", b"sec-websocket-key", b"sec-websocket-version", b"content-length", b"transfer-encoding")
+HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+]|[-0-9A-Za-z._~%!$&'()*+,;=]*)(:[0-9]*)?")  # RFC 3986 section 3.2
 STATUSES = (400, 403, 405, 426)
 
 
@@ -33,16 +38,20 @@ def check(data: bytes) -> None:
     fields = [_field(line) for line in data[1:].split(b"\n") if b":" in line]
     request = Request(method, b"/", fields, version)
     try:
-        accepted = respond(request, options)
+        opening = check_opening(request, options)
     except HandshakeError as error:
-        accepted, status = None, error.status
-    assert (accepted is not None) == acceptable(method, version, fields, options.allowed_origins)
-    if accepted is None:
+        opening, status = None, error.status
+    offers = [value for name, value in fields if name == b"sec-websocket-extensions"]
+    extension = deflate_offers.answer(b",".join(offers), options) if offers else None
+    acceptable = is_right(method, version, fields, options.allowed_origins) and extension != "malformed"
+    assert (opening is not None) == acceptable
+    if opening is None:
         assert status in STATUSES
         return
+    accepted = accept(opening)
     subprotocol = chosen(fields, options.subprotocols)
-    assert accepted.subprotocol == subprotocol
-    assert accepted.response == answer(dict(fields)[b"sec-websocket-key"], subprotocol)
+    assert (accepted.subprotocol, accepted.extension) == (subprotocol, extension)
+    assert accepted.response == answer(dict(fields)[b"sec-websocket-key"], subprotocol, extension)
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:
@@ -50,13 +59,14 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
     return name.lower(), value.strip(b" \t\r\0")
 
 
-def acceptable(method: str, version: str, fields: list[tuple[bytes, bytes]], origins: frozenset[str] | None) -> bool:
+def is_right(method: str, version: str, fields: list[tuple[bytes, bytes]], origins: frozenset[str] | None) -> bool:
     values = {name: [value for other, value in fields if other == name] for name, _ in fields}
     return (
         method == "GET"
         and version == "1.1"
         and all(len(values.get(name, ())) <= 1 for name in ONCE)
-        and bool(values.get(b"host", [b""])[0])
+        and b"host" in values
+        and HOST.fullmatch(values[b"host"][0]) is not None
         and b"websocket" in tokens(values.get(b"upgrade", []))
         and b"upgrade" in tokens(values.get(b"connection", []))
         and values.get(b"sec-websocket-version") == [b"13"]
@@ -76,12 +86,13 @@ def chosen(fields: list[tuple[bytes, bytes]], supported: tuple[str, ...]) -> str
     return next((offer.strip(" \t") for offer in offers.split(",") if offer.strip(" \t") in supported), None)
 
 
-def answer(key: bytes, subprotocol: str | None) -> bytes:
+def answer(key: bytes, subprotocol: str | None, extension: Deflate | None) -> bytes:
     digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
         + base64.b64encode(digest)
         + (b"\r\nSec-WebSocket-Protocol: " + subprotocol.encode() if subprotocol else b"")
+        + (b"\r\nSec-WebSocket-Extensions: " + extension.response if extension else b"")
         + b"\r\n\r\n"
     )
 
@@ -91,5 +102,8 @@ def seeds() -> list[bytes]:
         b"host:example.com\nupgrade:websocket\nconnection:keep-alive, Upgrade\n"
         b"sec-websocket-key:dGhlIHNhbXBsZSBub25jZQ==\nsec-websocket-version:13"
     )
-    more = b"\norigin:https://example.com\nsec-websocket-protocol:soap, superchat ,chat\ncontent-length:0"
+    more = (
+        b"\norigin:https://example.com\nsec-websocket-protocol:soap, superchat ,chat\ncontent-length:0"
+        b"\nsec-websocket-extensions:permessage-deflate; server_max_window_bits=9"
+    )
     return [bytes([choice]) + head + more for choice in (0x00, 0x10, 0x20, 0x30, 0x01, 0x08)] + [b"\0" + head]

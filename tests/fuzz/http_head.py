@@ -12,6 +12,7 @@ import logging
 import re
 
 from fastws import http, ws
+from fastws.forwarded import TrustedProxies
 from fastws.http1 import HttpLimits, HttpProtocol
 from fastws.service import Router, compile
 
@@ -89,6 +90,7 @@ class Server:
     router = Router([compile(Service)])
     limits = LIMITS
     deadlines = Deadlines()
+    proxies = TrustedProxies(["192.0.2.0/24"])
     access_log = False
     closing = False
 
@@ -96,7 +98,7 @@ class Server:
         self.http_connections: set[HttpProtocol] = set()
         self.websocket = None
 
-    def context_of(self, resource) -> contextvars.Context:
+    def context_of(self, owner) -> contextvars.Context:
         return contextvars.copy_context()
 
     def open_websocket(self, transport, service, request, accepted, rest) -> None:
@@ -147,7 +149,7 @@ def outcome(parts, held: int):
         protocol.data_received(part)
         if hold and server.websocket is None:
             protocol.resume_writing()
-        check_bounds(protocol, part)
+        check_bounds(protocol)
     for written in transport.writes:
         check_response(written)
     websocket = server.websocket and (*server.websocket[:-1], server.websocket[-1] + late)
@@ -159,17 +161,15 @@ def outcome(parts, held: int):
     return responses, websocket, transport.ended
 
 
-def check_bounds(protocol: HttpProtocol, part: bytes) -> None:
+def check_bounds(protocol: HttpProtocol) -> None:
     """All is answered that can be; what is kept of an incomplete request is within the limits."""
-    if protocol._done:
-        assert not protocol._input
-        return
-    assert not protocol._pending
     assert not protocol._input
-    assert protocol._undigested <= LIMITS.max_head_size
-    assert protocol._head_size + len(protocol._target) <= 2 * LIMITS.max_head_size + len(part)
-    exchange = protocol._exchange
-    assert exchange is None or sum(map(len, exchange.body)) <= LIMITS.max_body_size
+    if protocol._done:
+        return
+    reader = protocol._reader
+    assert not reader.exchanges
+    assert reader._undigested < LIMITS.max_head_size
+    assert reader.incomplete is None or sum(map(len, reader.incomplete.body)) <= LIMITS.max_body_size
 
 
 def check_response(written: bytes) -> None:
@@ -211,5 +211,6 @@ def seeds() -> list[bytes]:
         b"PUT /a/7" + host + b"X: " + b"x" * 400 + b"\r\n\r\n",
         b"\r\n\r\nGET /a/7" + host + b"Y: y\r\n" * 12 + b"\r\n",
         b"GET /a/7" + host + b"Upgrade: websocket\r\n\r\n",
+        b"GET /a/7" + host + b"Forwarded: for=1.2.3.4\r\nX-Forwarded-For: 5.6.7.8\r\n\r\n",
     ]
     return [join(bytes([held]), wire, *cuts) for wire in wires for held, cuts in ((0, (1,)), (0xAA, (40, 7)))]
