@@ -278,6 +278,9 @@ def remove_connection_group(group: str) -> bool:
 def create_connection_group(group: str) -> None:
     """Make a group that stays when its last member leaves; brings a retired name back."""
 
+def check_close_code(code: int) -> int:
+    """Return 0 for a close code that may be sent; raise ValueError for another."""
+
 def close_connection(code: int = 1000, reason: str = "") -> bool:
     """Begin to close the current connection, as `Connection.close` does."""
 

@@ -106,6 +106,11 @@ def _parser() -> argparse.ArgumentParser:
         "--log-level", choices=_LOG_LEVELS, default="info", help="least level to log (default: %(default)s)"
     )
     run.add_argument("--access-log", action="store_true", help="log each HTTP response and each opened WebSocket")
+    run.add_argument(
+        "--proxy-headers",
+        metavar="ADDRESSES",
+        help="proxies whose Forwarded or X-Forwarded-For is believed, such as 127.0.0.1,10.0.0.0/8,unix",
+    )
     run.add_argument("--reload", action="store_true", help="start again when a file of the project changes")
     return parser
 
@@ -140,7 +145,14 @@ def _run(options: argparse.Namespace) -> int:
         raise
     reload.report()
     try:
-        run(*services, host=options.host, port=options.port, access_log=options.access_log, on_listening=_announce)
+        run(
+            *services,
+            host=options.host,
+            port=options.port,
+            access_log=options.access_log,
+            proxy_headers=options.proxy_headers,
+            on_listening=_announce,
+        )
     except ConfigurationError as error:
         raise _FailureError(error) from None
     except OSError as error:

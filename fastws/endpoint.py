@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SERVER_EVENTS", "make_endpoint"]
 
-# Handlers that the server calls itself; all others belong to a connection.
-SERVER_EVENTS: Final = frozenset({"on_start", "on_stop"})
+# Handlers that run where there is no connection; the core calls all others.
+SERVER_EVENTS: Final = frozenset({"on_start", "on_stop", "on_upgrade"})
 
 
 def make_endpoint(hub: Hub, service: Service, close_timeout: float) -> Endpoint:

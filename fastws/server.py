@@ -6,19 +6,21 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import itertools
 import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from . import service as services
-from ._speedups import Connection, Group, Members, hub_of_thread, service_context
+from ._speedups import Connection, Group, Members, check_close_code, hub_of_thread, service_context
 from .deadlines import Deadlines
 from .endpoint import make_endpoint
 from .errors import ConfigurationError
+from .forwarded import TrustedProxies
 from .http import Headers, Query
 from .http1 import HttpLimits, HttpProtocol
 from .store import Registry
@@ -49,6 +51,7 @@ class ServeOptions(TypedDict, total=False):
     reuse_port: bool
     backlog: int
     access_log: bool
+    proxy_headers: bool | str | Iterable[str] | None
     handshake_timeout: float
     keep_alive_timeout: float
     close_timeout: float
@@ -76,6 +79,7 @@ class Server:
         reuse_port: bool = False,
         backlog: int = 4096,
         access_log: bool = False,
+        proxy_headers: bool | str | Iterable[str] | None = None,
         handshake_timeout: float = 10.0,
         keep_alive_timeout: float = 75.0,
         close_timeout: float = 10.0,
@@ -87,9 +91,10 @@ class Server:
             raise ConfigurationError("there is nothing to serve: give at least one service")
         self.services: tuple[Service, ...] = tuple(services.compile(target) for target in targets)
         self.router = services.Router(self.services)
-        self._owners = {id(resource): service for service in self.services for resource in service.resources}
+        self._owners = {id(owner): service for service in self.services for owner in (service, *service.resources)}
         self.limits = HttpLimits(max_head_size, max_head_fields, max_body_size, handshake_timeout, keep_alive_timeout)
         self.access_log = access_log
+        self.proxies = TrustedProxies(proxy_headers) if proxy_headers else None
         self.closing = False
         self._closing: asyncio.Task[None] | None = None
         self.http_connections: set[HttpProtocol] = set()
@@ -176,7 +181,11 @@ class Server:
 
         Clients have `close_timeout` seconds to answer, and so have handlers that still run, before they are cancelled.
         All callers wait for the same end; cancelling one of them does not stop it.
+
+        Raises:
+            ValueError: the code may not be sent; nothing is closed.
         """
+        check_close_code(code)
         if self._closing is None:
             self._closing = self.loop.create_task(self._close(code, reason))
         await asyncio.shield(self._closing)
@@ -227,17 +236,19 @@ class Server:
             # Most paths are the template itself: one str for all of them
             path=template.text if path == template.text else path,
             query=request.raw_query,
-            head=b"\n".join([part for field in request.raw_headers for part in field]),
+            head=b"\n".join(itertools.chain.from_iterable(request.raw_headers)),
             subprotocol=accepted.subprotocol,
             extension=accepted.extension,
             path_arguments=tuple(request.path_parameters.values()),
+            address=request.remote_address,
+            attributes=accepted.attributes,
         )
 
     # --- Services.
 
-    def context_of(self, resource: Resource) -> contextvars.Context:
-        """Make the context that an HTTP resource runs in: broadcasts go to the clients of its own service."""
-        return self._context(self._owners[id(resource)])
+    def context_of(self, owner: Service | Resource) -> contextvars.Context:
+        """Make the context that a resource or `on_upgrade` runs in: broadcasts go to the clients of its own service."""
+        return self._context(self._owners[id(owner)])
 
     def _context(self, service: Service) -> contextvars.Context:
         endpoint = self._endpoints.get(service)
@@ -300,6 +311,10 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
         reuse_port: let other processes listen at the same port and share its connections.
         backlog: connections that the kernel holds until they are accepted.
         access_log: log each HTTP response and each upgrade, to the logger "fastws.access".
+        proxy_headers: the proxies that are believed when they tell the client's address in `Forwarded` (RFC 7239) or
+            `X-Forwarded-For`: addresses and networks such as `"10.0.0.0/8"`, and `"unix"` for Unix sockets, as a list
+            or between commas. True is this machine, loopback and Unix sockets; None believes nobody. A request whose
+            two fields lead to different clients gets a 400.
         handshake_timeout: seconds for the head of a request, and again for its body.
         keep_alive_timeout: seconds that an HTTP connection may idle between two requests.
         close_timeout: seconds to wait for the peer's close frame, and for handlers after their connection ended.

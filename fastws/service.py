@@ -46,6 +46,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 # What each event can give, and the type that its handler gets.
 _EVENTS: Final[dict[str, dict[str, str]]] = {
+    "on_upgrade": {"request": "Request", "upgrade": "Upgrade"},
     "on_open": {"connection": "Connection"},
     "on_text_message": {"connection": "Connection", "text": "str"},
     "on_binary_message": {"connection": "Connection", "data": "bytes"},

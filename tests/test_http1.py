@@ -28,6 +28,7 @@ class Server:
         self.deadlines = Deadlines(self.loop, resolution=0.01)
         self.http_connections: set[HttpProtocol] = set()
         self.access_log = True
+        self.proxies = None
         self.closing = False
         self.opened: list[tuple[str, Request, str | None, bytes]] = []
 
@@ -753,6 +754,35 @@ async def test_a_plain_request_to_a_websocket_alone_is_told_to_upgrade(serve):
         b"Connection: Upgrade\r\nContent-Length: 30\r\nConnection: close\r\n\r\nonly WebSocket is spoken here\n"
     )
     assert (await server.ask(get("/", method="POST"))).split(b"\r\n")[2] == b"Allow: GET"
+
+
+class Encrypted(asyncio.Transport):
+    """A transport that knows a certificate."""
+
+    def __init__(self, certificate) -> None:
+        super().__init__({"peercert": certificate, "peername": ("127.0.0.1", 5)})
+
+    def set_protocol(self, protocol) -> None:
+        pass
+
+    def write(self, data) -> None:
+        pass
+
+    def write_eof(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("certificate", "told"),
+    [({"serialNumber": "01"}, {"serialNumber": "01"}), ({}, None), (None, None)],
+    ids=["verified", "not verified", "none"],
+)
+async def test_a_request_has_the_certificate_that_its_client_showed(serve, certificate, told):
+    server = await serve(Chat)
+    protocol = HttpProtocol(server)
+    protocol.connection_made(Encrypted(certificate))
+    protocol.data_received(get("/chat/a", *OPENING, close=False))
+    assert server.opened[0][1].peer_certificate == told
 
 
 # --- Shutdown and log.

@@ -26,17 +26,20 @@ IMPORTS: dict[str, set[str]] = {
     "deflate": {"errors"},
     "endpoint": {"_speedups"},
     "errors": set(),
+    "forwarded": {"errors"},
     "handshake": {"deflate", "errors"},
     "heads": {"http"},
     "http": {"errors", "routing", "service"},
-    "http1": {"errors", "handshake", "heads", "http"},
+    "http1": {"errors", "handshake", "heads", "http", "http_reader", "upgrade"},
+    "http_reader": {"forwarded", "handshake", "heads", "http"},
     "reload": set(),
     "routing": {"errors"},
-    "server": {"_speedups", "deadlines", "endpoint", "errors", "http", "http1", "service", "store"},
+    "server": {"_speedups", "deadlines", "endpoint", "errors", "forwarded", "http", "http1", "service", "store"},
     "service": {"arguments", "errors", "routing"},
     "store": set(),
     "testing": {"_speedups", "endpoint", "service"},
-    "ws": {"_speedups", "service"},
+    "upgrade": {"handshake", "http"},
+    "ws": {"_speedups", "service", "upgrade"},
 }
 MODULES = sorted(module.name for module in pkgutil.iter_modules(fastws.__path__) if module.name != "_speedups")
 

@@ -49,7 +49,7 @@ cdef int close_frame(Connection connection, bytes payload) except -1:
     if connection.outlet.pending is NULL:
         finish_sending(connection)
     ended(connection)
-    if not connection.busy:
+    if not connection.busy and connection.outlet.queued == 0:
         # Nobody has anything to say any more: the peer only has to hang up
         connection.deadline = min(connection.deadline, connection.hub.now + HANG_UP_TIMEOUT)
         arm_timer(connection)
@@ -83,7 +83,10 @@ cdef void finish_sending(Connection connection):
     outlet.sealed = True
     outlet.fd = -1
     try:
-        if connection.transport.can_write_eof():
+        if connection.hung_up:
+            # Not now: asyncio's transport ends twice when it is closed by what it calls from its own write
+            connection.hub.call_soon(connection.transport.close)
+        elif connection.transport.can_write_eof():
             connection.transport.write_eof()
         else:
             connection.transport.close()

@@ -55,6 +55,7 @@ cdef class Connection:
     cdef uint8_t paused           # reading is
     cdef uint8_t entered          # our context is the current one
     cdef uint8_t released
+    cdef uint8_t hung_up          # the peer ended its direction
     cdef int code              # of the close frame that counts
     cdef str reason
     # Handlers
@@ -359,6 +360,10 @@ cdef class Connection:
     def eof_received(self):
         self.outlet.fd = -1
         self.outlet.accepting = False
+        self.hung_up = True
+        if self.outlet.finishing and self.transport.can_write_eof():
+            # It has only ended its own direction, and our close frame still waits behind what it is slow to read
+            return True
         self.outlet.sealed = True
         if not self.deadline:
             # The transport closes once its buffer is empty, and the peer may never read it
@@ -521,7 +526,7 @@ cdef int plain_socket(transport) except -2:
     return -1 if socket is None else socket.fileno()
 
 
-cdef inline int check_close_code(int code) except -1:
+cpdef int check_close_code(int code) except -1:
     if not is_close_code(code):
         raise ValueError(f"close code {code} may not be sent: use 1000 to 1003, 1007 to 1014 or 3000 to 4999")
     return 0

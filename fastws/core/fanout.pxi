@@ -16,6 +16,7 @@ ctypedef struct lane_t:
     Py_ssize_t count
     Py_ssize_t capacity
     uint64_t tail              # serial of the chunk that all members hold, if they do; 0 when they cannot
+    bint tail_stale            # they hold it as stale: compressed frames may be joined to it
 
 
 @cython.final
@@ -170,7 +171,7 @@ cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, tally_t *tally) 
     cdef outlet_t *outlet
     cdef Py_ssize_t before = tally.queued
     cdef Py_ssize_t i
-    if extend_tail(lane, frame):
+    if (lane.tail_stale or not compressed) and extend_tail(lane, frame):
         tally.matched += lane.count
         tally.queued += lane.count
         return 0
@@ -211,7 +212,7 @@ cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, tally_t *tally) 
     if met is not NULL:
         chunk_release(met)
         chunk_release(joined)
-    remember_tail(lane, tally.queued - before)
+    remember_tail(lane, compressed, tally.queued - before)
     if tally.queued > before:
         (<Connection>lane.items[0].connection).hub.schedule()
     return 0
@@ -244,10 +245,11 @@ cdef bint extend_tail(lane_t *lane, chunk_t *frame) noexcept:
     return True
 
 
-cdef inline void remember_tail(lane_t *lane, Py_ssize_t queued) noexcept:
+cdef inline void remember_tail(lane_t *lane, bint compressed, Py_ssize_t queued) noexcept:
     """Note the chunk that all members hold now, if there is one."""
     cdef chunk_t *chunk
     lane.tail = 0
+    lane.tail_stale = compressed
     if queued == lane.count and lane.count > 1:
         chunk = lane.items[0].pending
         if chunk is not NULL:
