@@ -62,8 +62,9 @@ GONE_WITHIN = 8.0
 
 def present(server: fastws.Server) -> dict[str, int]:
     """Who is connected, and what is incomplete or unsent."""
+    counts = _speedups.live_objects()
     here = {"websockets": len(server.connections(Hall)), "http": len(server.http_connections)}
-    return here | _speedups.live_objects()
+    return here | {name: counts[name] for name in ("chunks", "backlogs", "partials")}
 
 
 async def main(options: dict) -> None:

@@ -24,7 +24,7 @@ GUESTS = 4
 ATTACKERS = 20
 SECONDS = 0.15  # of one attack
 
-NOBODY = {"websockets": 0, "http": 0, "chunks": 0, "partials": 0}
+NOBODY = {"websockets": 0, "http": 0, "chunks": 0, "backlogs": 0, "partials": 0}
 
 
 class Horde:
