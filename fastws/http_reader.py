@@ -217,6 +217,8 @@ class RequestReader:
         """Take a header field; those of a trailer go to a list that nobody reads."""
         name, value = name.lower(), value.rstrip(b" \t")
         self._headers.append((name, value))
+        if len(self._headers) > self._limits.max_head_fields:
+            self._stop(error_response(431))
         if name == b"upgrade":
             self._upgrade = self._upgrade + b"," + value if self._upgrade else value
 
@@ -274,16 +276,15 @@ class RequestReader:
     # --- What they note.
 
     def _check_size(self) -> None:
-        """Refuse a head of too many fields, and one that is too large and yet was read.
+        """Refuse a head that is too large and yet was read.
 
-        That one began behind another request, in the middle of a piece. All that is known of its size are its parts; 17
+        It began behind another request, in the middle of a piece. All that is known of its size are its parts; 17
         is what any head has besides: a method, two blanks, the version and two line ends.
         """
-        headers, limits = self._headers, self._limits
         size = 17
         if self._is_behind:
-            size += len(self._target) + sum(len(name) + len(value) + 3 for name, value in headers)
-        if size > limits.max_head_size or len(headers) > limits.max_head_fields:
+            size += len(self._target) + sum(len(name) + len(value) + 3 for name, value in self._headers)
+        if size > self._limits.max_head_size:
             self._stop(error_response(431))
 
     def _stop(self, response: Response) -> NoReturn:

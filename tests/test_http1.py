@@ -456,6 +456,29 @@ async def test_pipelined_requests_are_answered_in_order(serve):
     assert [status[status.index(b"HTTP") :][9:12] for status in statuses] == [b"201", b"404", b"201", b"200"]
 
 
+async def test_who_asks_for_much_at_once_lets_others_have_their_turn(serve):
+    server = await serve()
+    client = await server.connect()
+    (connection,) = server.http_connections
+    connection.data_received(get("/", close=False) * 100)
+    assert len(connection._reader.exchanges) == 100 - 32
+    assert [await client.response() for _ in range(100)] == [NOT_FOUND % b""] * 100
+    await client.send(get("/"))
+    assert await client.rest() == NOT_FOUND % b"Connection: close\r\n"
+
+
+async def test_no_more_than_a_piece_is_read_in_a_turn(serve):
+    server = await serve(max_body_size=1 << 30)
+    client = await server.connect()
+    (connection,) = server.http_connections
+    head = b"POST /notes HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.data_received(head + b"1\r\nx\r\n" * 10_000)
+    assert len(connection._input) > 40_000
+    await client.send(b"0\r\n\r\n")
+    assert (await client.response()).startswith(b"HTTP/1.1 404 ")
+    client.leave()
+
+
 async def test_a_connection_is_kept_as_the_versions_say(serve):
     server = await serve()
     client = await server.connect()

@@ -16,6 +16,11 @@ cdef enum connection_state:
     CLOSING
     CLOSED
 
+cdef enum:
+    # What is done for one peer until all others have had their turn: a frame is one, and so is each KiB of a message
+    WORK_A_TURN = 1024
+    WORK_A_READ = 32           # libuv reads up to 32 times before it looks at anybody else
+
 cdef Py_ssize_t live_connections = 0
 
 cdef object logger = logging.getLogger("fastws")
@@ -204,35 +209,45 @@ cdef class Connection:
 
     # -- receiving
 
-    cdef int receive(self, uint8_t *position, uint8_t *end) except -1:
-        """Handle what a read brought, until it is used up, the inbox is full or the connection ends."""
+    cdef Py_ssize_t receive(self, uint8_t *position, uint8_t *end) except -1:
+        """Handle what a read brought, until it is used up, others are due, the inbox is full or the connection ends.
+
+        Returns how much work it was.
+        """
         cdef PyObject *result
         cdef int kind
+        cdef Py_ssize_t work = 0
         while position < end:
             if self.close_received or self.state == CLOSED:
-                return 0
+                return work
+            if work >= WORK_A_TURN:
+                self.pause(PyByteArray_FromStringAndSize(<char *>position, end - position))
+                self.give_way()
+                return work
+            work += 1
             if self.leftover is not None or (self.inbox is not None and inbox_is_full(self)):
                 self.pause(PyByteArray_FromStringAndSize(<char *>position, end - position))
-                return 0
+                return work
             result = NULL
             kind = reader_next(&self.reader, &position, end, &result)
             if kind == EVENT_NONE:
                 continue
             if kind < 0:
                 fail(self, -kind, FAIL_REASONS[-kind])
-                return 0
+                return work
             payload = <object>result
             Py_DECREF(payload)
+            work += len(payload) >> 10
             if self.endpoint.message_seconds and not self.is_within_rate():
                 fail(self, 1008, "too many messages")
-                return 0
+                return work
             if kind <= EVENT_BINARY:
                 self.message(kind, payload)
             else:
                 self.control(kind, payload)
-        return 0
+        return work
 
-    cdef int receive_own(self, bytearray data) except -1:
+    cdef Py_ssize_t receive_own(self, bytearray data) except -1:
         cdef uint8_t *position = <uint8_t *>PyByteArray_AS_STRING(data)
         return self.receive(position, position + PyByteArray_GET_SIZE(data))
 
@@ -283,14 +298,22 @@ cdef class Connection:
         if self.leftover is not None:
             leftover = self.leftover + leftover
         self.leftover = leftover
+        self.pause_reading()
+
+    cdef void pause_reading(self):
         if not self.paused and self.transport is not None:
             self.paused = True
             self.transport.pause_reading()
 
+    cdef void give_way(self):
+        """Let all others have their turn."""
+        self.pause_reading()
+        self.hub.call_soon(self._go_on)
+
     # -- handlers that waited
 
     def _go_on(self):
-        """Handle what waited for a suspended handler."""
+        """Handle what waited for a suspended handler, or for others to have their turn."""
         cdef Connection outer = self.begin()
         try:
             while self.inbox is not None and not self.busy:
@@ -320,10 +343,13 @@ cdef class Connection:
     def buffer_updated(self, Py_ssize_t nbytes):
         cdef Hub hub = self.hub
         cdef Connection outer = self.begin()
+        cdef Py_ssize_t work = 0
         self.last_seen = hub.now
         try:
             if self.state != CLOSED:
-                self.receive(hub.receive_ptr, hub.receive_ptr + nbytes)
+                work = self.receive(hub.receive_ptr, hub.receive_ptr + nbytes)
+            if nbytes == RECEIVE_LEN and work > WORK_A_READ and not self.paused:
+                self.give_way()
         finally:
             self.end(outer)
 

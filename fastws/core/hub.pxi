@@ -5,12 +5,14 @@
 # callback ends, all others by flush(), which runs once behind the callbacks of the turn. A lone push outside of any
 # callback goes out at once and only its followers in the same turn wait for flush().
 #
+# A peer that has more to say than its share waits for the others (WORK_A_TURN): it is not read from until the next turn.
+#
 # Time. One timer per loop ticks every `resolution` seconds while there are connections. A connection hangs in the bucket
 # of its next deadline; reads and messages only note the time, so the deadline is looked at when its bucket comes up and
 # moved on if something happened meanwhile.
 
 cdef enum:
-    RECEIVE_LEN = 262144       # bytes that one read may bring
+    RECEIVE_LEN = 65536        # bytes that one read may bring
     BUCKETS = 64               # of the timer; a later deadline is looked at again after a lap
     RELEASE_GIL_SENDS = 16     # from so many sends in a row on, other threads may run meanwhile
     RELEASE_GIL_LEN = 131072   # bytes; likewise for one send

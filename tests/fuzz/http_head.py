@@ -6,10 +6,11 @@ waits is bounded; and nothing raises, nor logs an error. Choices: one byte, afte
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 import re
+from collections import deque
+from collections.abc import Callable
 
 from fastws import http, ws
 from fastws.forwarded import TrustedProxies
@@ -83,10 +84,23 @@ class Transport:
         return self.ended
 
 
+class Turns:
+    """A loop that takes its next turns when it is told to."""
+
+    def __init__(self) -> None:
+        self._due: deque[Callable[[], None]] = deque()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._due.append(callback)
+
+    def take(self) -> None:
+        while self._due:
+            self._due.popleft()()
+
+
 class Server:
     """What a connection needs of its server; a WebSocket is only noted."""
 
-    loop = asyncio.new_event_loop()
     router = Router([compile(Service)])
     limits = LIMITS
     deadlines = Deadlines()
@@ -95,6 +109,7 @@ class Server:
     closing = False
 
     def __init__(self) -> None:
+        self.loop = Turns()
         self.http_connections: set[HttpProtocol] = set()
         self.websocket = None
 
@@ -149,6 +164,7 @@ def outcome(parts, held: int):
         protocol.data_received(part)
         if hold and server.websocket is None:
             protocol.resume_writing()
+        server.loop.take()
         check_bounds(protocol)
     for written in transport.writes:
         check_response(written)
