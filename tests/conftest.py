@@ -8,6 +8,7 @@ import gc
 import logging
 import sys
 import traceback
+import types
 
 import hypothesis
 import pytest
@@ -47,12 +48,29 @@ class Failures(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.records: list[logging.LogRecord] = []
+        self.errors: list[BaseException] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
+        if record.exc_info:
+            self.errors.append(record.exc_info[1])
+
+    def forget(self) -> None:
+        """Clear the frames of all that was logged: pytest has the records too, and they keep alive what they saw."""
+        for error in self.errors:
+            for frame, _ in traceback.walk_tb(error.__traceback__):
+                clear_frames(frame)
 
     def messages(self) -> list[str]:
         return [record.getMessage() for record in self.records]
+
+
+def clear_frames(frame: types.FrameType | None) -> None:
+    """Clear a frame and those that called it, but for the ones that run still."""
+    while frame is not None:
+        with contextlib.suppress(RuntimeError):
+            frame.clear()
+        frame = frame.f_back
 
 
 @pytest.fixture
@@ -79,9 +97,8 @@ def nothing_left(request):
     failures = request.getfixturevalue("failures")
     before = live_objects()
     yield
-    for record in failures.records:
-        if record.exc_info:
-            traceback.clear_frames(record.exc_info[2])  # or they keep alive what they saw
+    failures.forget()
+    request.node.funcargs.clear()  # or pytest keeps alive what fixtures made
     assert all(count <= before[kind] for kind, count in live_objects().items()), (before, live_objects())
     assert expected or not failures.records, failures.messages()
 
