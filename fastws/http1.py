@@ -47,7 +47,7 @@ logger = logging.getLogger("fastws.http")
 access_logger = logging.getLogger("fastws.access")
 
 # How many requests of one client are answered until all others have had their turn; no more than a piece is read then.
-A_TURN: Final = 32
+A_TURN: Final = 8
 
 # How long a client may take to end a connection that we ended, or make no progress in reading the last response.
 CLOSE_TIMEOUT: Final = 5.0  # seconds
