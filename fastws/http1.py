@@ -38,8 +38,9 @@ from .http import Refuse, Request, Response, call, to_response
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
+    from .census import Census
     from .deadlines import Deadlines
     from .handshake import Accepted
     from .service import Match, Resource, Router, Service
@@ -109,10 +110,25 @@ class Server(Protocol):
     def context_of(self, resource: Resource) -> contextvars.Context:
         """Make the context that a resource runs in, where `ws.broadcast_text` goes to its own service."""
 
+    @property
+    def census(self) -> Census:
+        """The count of handshakes."""
+
+    def admit(self, transport: asyncio.Transport, address: tuple[str, int] | None) -> Callable[[], None] | None:
+        """Give a new connection a place: return what gives it back, or None if the transport has been turned away."""
+
     def open_websocket(
-        self, transport: asyncio.Transport, service: Service, request: Request, accepted: Accepted, rest: bytes
+        self,
+        transport: asyncio.Transport,
+        service: Service,
+        request: Request,
+        accepted: Accepted,
+        rest: bytes,
+        *,
+        address: tuple[str, int] | None,
+        on_release: Callable[[], None],
     ) -> None:
-        """Take over a transport: send the response, and read `rest` before what comes."""
+        """Take over a transport and the place that it has: send the response, and read `rest` before what comes."""
 
 
 class _Phase(enum.Enum):
@@ -150,9 +166,11 @@ class HttpProtocol(asyncio.Protocol):
 
     Args:
         server: see `Server`.
+        address: host and port of the client as the PROXY protocol told them; None where the transport knows.
     """
 
     __slots__ = (
+        "_address",
         "_armed",
         "_done",
         "_exchange",
@@ -165,6 +183,7 @@ class HttpProtocol(asyncio.Protocol):
         "_paused",
         "_pending",
         "_reading",
+        "_release",
         "_server",
         "_target",
         "_task",
@@ -177,9 +196,11 @@ class HttpProtocol(asyncio.Protocol):
 
     _transport: asyncio.Transport
     _parser: HttpRequestParser
+    _release: Callable[[], None]  # gives back the place of the connection
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, address: tuple[str, int] | None = None) -> None:
         self._server = server
+        self._address = address
         # What is being read, and the deadline that is set (None: it is to be set anew).
         self._reading = _Phase.HEAD
         self._armed: _Phase | None = None
@@ -208,8 +229,13 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the clock for the first request runs from here."""
         self._transport = cast("asyncio.Transport", transport)
+        release = self._server.admit(self._transport, self._address)
+        if release is None:
+            return
+        self._release = release
         self._parser = HttpRequestParser(self)
         self._server.http_connections.add(self)
+        self._server.census.begin_handshake(self)
         if self._server.closing:  # accepted just before the server stopped to listen
             self.shutdown()
             return
@@ -225,6 +251,7 @@ class HttpProtocol(asyncio.Protocol):
         """End: the client has left, so that nobody wants the result of a resource that still runs."""
         if self in self._server.http_connections:
             self._leave()
+            self._release()
         if self._task is not None:
             self._task.cancel()
 
@@ -350,7 +377,7 @@ class HttpProtocol(asyncio.Protocol):
             self._stop(error_response(400))
         peer = self._transport.get_extra_info("peername")
         # A Unix socket has no such address; that of IPv6 has two fields more.
-        address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
+        address = self._address or ((peer[0], peer[1]) if isinstance(peer, tuple) else None)
         return Request(method, target, self._headers, self._parser.get_http_version(), address)
 
     def _ignore_upgrade(self, method: str) -> None:
@@ -501,7 +528,9 @@ class HttpProtocol(asyncio.Protocol):
         self._leave()
         if self._paused:
             self._transport.resume_reading()
-        self._server.open_websocket(self._transport, service, request, accepted, rest)
+        self._server.open_websocket(
+            self._transport, service, request, accepted, rest, address=self._address, on_release=self._release
+        )
 
     def _call(self, exchange: _Exchange, resource: Resource, request: Request) -> None:
         try:
@@ -579,6 +608,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def _set_deadline(self, phase: _Phase) -> None:
         self._armed = phase
+        if phase is not _Phase.HEAD:
+            self._server.census.end_handshake(self)
         limits = self._server.limits
         if phase is _Phase.HANDLING:
             self._server.deadlines.clear(self)
@@ -608,6 +639,7 @@ class HttpProtocol(asyncio.Protocol):
         """Let go of the server and the parser: the connection is lost, or a WebSocket."""
         self._done = True
         self._server.deadlines.clear(self)
+        self._server.census.end_handshake(self)
         self._server.http_connections.discard(self)
         del self._parser  # it holds us by its callbacks
 
