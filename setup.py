@@ -13,6 +13,8 @@ of ``fastws/_speedups.pyx``. What is left for this file is the kind of build, ch
     line tracing in the compiled code, for ``coverage`` with the plugin in ``tools/cython_coverage.py``.
 ``sanitize``
     AddressSanitizer and UndefinedBehaviorSanitizer; ``tools/sanitize.sh`` runs the tests on it.
+``fuzz``
+    the same by clang, counting coverage for libFuzzer; ``tools/fuzz.py`` builds and runs it.
 
 No kind names an instruction set (``-march``): a wheel must run on every machine of its architecture.
 """
@@ -39,6 +41,7 @@ class Kind:
 # The interpreter's own flags come first and may say -g, -O2 or -DNDEBUG: the last word wins, and the last word is ours.
 STRIP = "-Wl,-x" if sys.platform == "darwin" else "-Wl,--strip-all"
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+CHECKED = ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZERS]
 KINDS = {
     "release": Kind(["-O3", "-g0", "-fvisibility=hidden"], [STRIP]),
     "debug": Kind(["-O0", "-g3", "-UNDEBUG"], ["-g"], {"FASTWS_DEBUG": "1"}),
@@ -48,9 +51,9 @@ KINDS = {
         macros={"CYTHON_TRACE": "1", "CYTHON_TRACE_NOGIL": "1", "CYTHON_USE_SYS_MONITORING": "0"},
         directives={"linetrace": True},
     ),
-    "sanitize": Kind(
-        ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZERS], ["-g", *SANITIZERS], {"FASTWS_DEBUG": "1"}
-    ),
+    "sanitize": Kind(CHECKED, ["-g", *SANITIZERS], {"FASTWS_DEBUG": "1"}),
+    # Not linked with any runtime: the fuzzer's program has it
+    "fuzz": Kind([*CHECKED, "-fsanitize=fuzzer-no-link"], ["-g"], {"FASTWS_DEBUG": "1"}),
 }
 
 

@@ -18,6 +18,7 @@ TITLES = {
     "idle": "Memory of a connection that says nothing",
     "handshake": "Opening handshakes",
     "parts": "The parts, in process",
+    "adversary": "Under attack",
 }
 
 
@@ -124,13 +125,44 @@ def parts_tables(run: dict) -> str:
     return text
 
 
+def adversary_tables(run: dict) -> str:
+    """What guests waited for without and with the attack, and what the server held before, at most and after."""
+    text = f"\n{run['connections']:,} attackers of each kind; {run['guests']} guests who stay. "
+    text += f"{sum(len(sample['after']['failures']) for sample in run['samples'])} failures among guests.\n"
+    for (kind,), samples in grouped(run["samples"], "kind").items():
+        text += "\n" + table([adversary_row(kind, sample) for sample in samples])
+    return text
+
+
+def adversary_row(kind: str, sample: dict) -> Row:
+    rounds = sample["rounds"]
+    attacked = rounds[0]["attacked"]
+    times = {
+        f"{what} {rank}": " → ".join(time_text(seen[what][rank] / 1e3) for seen in (sample["quiet"], attacked))
+        for what, rank in (("echo", "p50"), ("echo", "p99"), ("broadcast", "p99"), ("opening", "p99"), ("http", "p99"))
+        if what in attacked
+    }
+    memory = [sample["before"], sample["peak"], *(done["memory"] for done in rounds)]
+    return {
+        kind: sample["attack"],
+        "server busy": f"{attacked['server_busy']:.0%}",
+        **times,
+        "MiB": " ".join(f"{size / 2**20:.0f}" for size in memory),
+        "gone after": f"{max(done['gone_after'] for done in rounds):.1f} s" + ("!" if rounds[-1]["left"] else ""),
+    }
+
+
+# Questions whose samples are not of peers
+TABLES = {"parts": parts_tables, "adversary": adversary_tables}
+
+
 def section(run: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     machine = run["machine"]
     where = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
     how = f" {run['rounds']} samples of {run['seconds']:g} s each." if "rounds" in run else ""
     head = f"\n## {TITLES[run['question']]}\n\n{run['date'][:10]}, commit {run['commit']}; {where}; {versions}.{how}\n"
-    return head + (parts_tables if run["question"] == "parts" else scenario_tables)(run)
+    return head + TABLES.get(run["question"], scenario_tables)(run)
 
 
 def main() -> None:

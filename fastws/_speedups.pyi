@@ -5,6 +5,7 @@ import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias, final
 
+from .deflate import Deflate
 from .service import Handler
 
 _Data: TypeAlias = bytes | bytearray | memoryview
@@ -54,6 +55,7 @@ class Connection:
         head: bytes = b"",
         subprotocol: str | None = None,
         path_arguments: tuple[str, ...] = (),
+        extension: Deflate | None = None,
         address: Any = None,
         attributes: dict[str, Any] | None = None,
         on_release: Callable[[], None] | None = None,
@@ -69,6 +71,7 @@ class Connection:
             head: its header fields, as `hub_of_thread` was told to read them.
             subprotocol: the one in use.
             path_arguments: the values of the segments that the path of the service names.
+            extension: the permessage-deflate that was negotiated.
             address: the client's address where the transport does not know it.
             attributes: the first content of `attributes`.
             on_release: called once when the transport is lost and the last handler is done; it may not raise.
@@ -88,6 +91,9 @@ class Connection:
     @property
     def subprotocol(self) -> str | None:
         """The subprotocol in use, or None (RFC 6455 section 1.9)."""
+    @property
+    def compression(self) -> str | None:
+        """How messages are compressed (RFC 7692): ``"shared"``, ``"dedicated"``, or None where they are not."""
     @property
     def remote_address(self) -> Any:
         """The peer's address, such as ``("203.0.113.7", 52100)``; also after the end."""
@@ -272,6 +278,9 @@ def remove_connection_group(group: str) -> bool:
 def create_connection_group(group: str) -> None:
     """Make a group that stays when its last member leaves; brings a retired name back."""
 
+def check_close_code(code: int) -> int:
+    """Return 0 for a close code that may be sent; raise ValueError for another."""
+
 def close_connection(code: int = 1000, reason: str = "") -> bool:
     """Begin to close the current connection, as `Connection.close` does."""
 
@@ -321,6 +330,10 @@ class Endpoint:
         max_message_size: int,
         max_backlog: int,
         max_queue: int,
+        max_fragments: int,
+        max_message_rate: float | None,
+        deflate_level: int,
+        deflate_threshold: int,
         ping_interval: float | None,
         ping_timeout: float | None,
         idle_timeout: float | None,
@@ -360,10 +373,21 @@ class FrameReader:
 
     Args:
         max_message_size: bytes of a message.
+        max_fragments: frames that a message may come in.
         client: read as a client does, which expects unmasked frames.
+        window_bits: 9 to 15 where messages may be compressed (RFC 7692), for windows of that size; 0 where not.
+        takeover: whether the peer's window lasts from one compressed message to the next.
     """
 
-    def __new__(cls, *, max_message_size: int = 1048576, client: bool = False) -> FrameReader: ...
+    def __new__(
+        cls,
+        *,
+        max_message_size: int = 1048576,
+        max_fragments: int = 16384,
+        client: bool = False,
+        window_bits: int = 0,
+        takeover: bool = False,
+    ) -> FrameReader: ...
     def feed(self, data: _Data) -> list[tuple[int, str | bytes | None]]:
         """Take bytes; returns the events in them: opcode and message, or last the close code to fail with and None."""
 
@@ -376,5 +400,14 @@ def is_utf8(*pieces: _Data) -> bool | None:
 def build_frame(opcode: int, data: _Data, key: bytes | None = None) -> bytes:
     """Build one unfragmented frame, masked if there is a key (RFC 6455 section 5.2)."""
 
+def read_close_payload(payload: bytes) -> tuple[int, str]:
+    """Return code and reason of a close frame's payload, or minus the code to fail with (RFC 6455 section 7.4)."""
+
+def build_close_payload(code: int, reason: str) -> bytes:
+    """Build the payload of a close frame; a reason over 123 bytes is cut between two characters."""
+
 def live_objects() -> dict[str, int]:
-    """Count the chunks of frames and the incomplete messages that exist now in the process."""
+    """Count what exists now in the process.
+
+    Hubs with their receive buffers, connections, chunks of frames, backlogs, and incomplete messages.
+    """

@@ -7,7 +7,7 @@ those above it.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_WRITE, PyBuffer_FillInfo
+from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE, PyBuffer_FillInfo
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -16,6 +16,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 import asyncio
 import asyncio.tasks
@@ -25,6 +26,7 @@ import contextvars
 import functools
 import logging
 import os
+import zlib
 
 from fastws.errors import (
     ConfigurationError,
@@ -95,6 +97,7 @@ cdef class HandlerTask
 cdef class Members
 
 include "core/frame.pxi"         # a frame header, and the shared chunk of frames on their way out
+include "core/deflate.pxi"       # compressed messages: what is remembered of them
 include "core/reader.pxi"        # bytes in, messages and control frames out
 include "core/writer.pxi"        # the outlet of a connection: pending, sent, queued
 include "core/hub.pxi"           # what the connections of one loop share: buffer, turn, timer, registries
@@ -108,4 +111,5 @@ include "core/timing.pxi"        # ping, pong, idle and all deadlines
 include "core/push.pxi"          # one frame to one connection
 include "core/handover.pxi"      # what the kernel did not take
 include "core/registry.pxi"      # names, groups, and the functions of the service API
+include "core/checks.pxi"        # what holds in between, asked in debug builds
 include "core/probe.pxi"         # the parts alone, for tests and measuring

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from .deadlines import Waiting
@@ -81,17 +80,6 @@ class Census:
             return None
         self._addresses[key] = count + 1
         return functools.partial(self._leave, key)
-
-    def enter_transport(
-        self, transport: asyncio.BaseTransport, address: tuple[str, int] | None
-    ) -> Callable[[], None] | None:
-        """Take a place of the client of a transport, whose address is `address` or else the transport's."""
-        if self.max_per_address is None:
-            return _do_nothing
-        if address is None:
-            peer = transport.get_extra_info("peername")
-            address = peer if isinstance(peer, tuple) else None
-        return self.enter(address[0] if address is not None else None)
 
     def _leave(self, key: bytes) -> None:
         count = self._addresses[key] - 1

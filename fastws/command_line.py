@@ -115,6 +115,11 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
         "--fd", type=_count, metavar="N", help="a descriptor that listens already, instead of host and port"
     )
     group.add_argument(
+        "--proxy-headers",
+        metavar="ADDRESSES",
+        help="proxies whose Forwarded or X-Forwarded-For is believed, such as 127.0.0.1,10.0.0.0/8,unix",
+    )
+    group.add_argument(
         "--proxy-protocol",
         action="store_true",
         help="expect a PROXY header, version 1 or 2, before everything else; only a proxy may reach such a server",

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SERVER_EVENTS", "make_endpoint"]
 
-# Handlers that the server calls itself; all others belong to a connection.
-SERVER_EVENTS: Final = frozenset({"on_start", "on_stop"})
+# Handlers that run where there is no connection; the core calls all others.
+SERVER_EVENTS: Final = frozenset({"on_start", "on_stop", "on_upgrade"})
 
 
 def make_endpoint(hub: Hub, service: Service, close_timeout: float) -> Endpoint:
@@ -36,6 +36,10 @@ def make_endpoint(hub: Hub, service: Service, close_timeout: float) -> Endpoint:
         max_message_size=options.max_message_size,
         max_backlog=options.max_backlog,
         max_queue=options.max_queue,
+        max_fragments=options.max_fragments,
+        max_message_rate=options.max_message_rate,
+        deflate_level=options.compression_level,
+        deflate_threshold=options.compression_threshold,
         ping_interval=options.ping_interval,
         ping_timeout=options.ping_timeout,
         idle_timeout=options.idle_timeout,

@@ -11,7 +11,7 @@
     ├── NotServingError                 (RuntimeError) no server runs in this process
     ├── GroupRemovedError               (LookupError) the group was removed and its name retired
     ├── HandlerError                    (TypeError) a handler returned what cannot be a reply
-    └── http.Refuse                     raised by a resource itself, in order to answer with a status
+    └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service (`ConfigurationError`, `HandlerError` and the four about
 misuse) or the peer (`HandshakeError`, `ProtocolError`). What an error knows is in its attributes; `str(error)` makes a

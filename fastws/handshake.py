@@ -1,23 +1,26 @@
 """The opening handshake of RFC 6455, the server's side: a request in, the response out, no I/O.
 
-`respond` checks a request in the order of section 4.2.1 and makes the response of section 4.2.2, or raises a
-`HandshakeError` that says which HTTP status refuses it. Storms of connections are what a server feels after a restart,
-so it goes through the header fields once and makes hardly an object that it does not return.
+`check` goes through a request in the order of section 4.2.1, or raises a `HandshakeError` that says which HTTP status
+refuses it; `accept` makes the response of section 4.2.2. What the service itself decides, in its `on_upgrade`, comes
+between the two. Storms of connections are what a server feels after a restart, so that the header fields are gone
+through once and hardly an object is made that is not returned.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from .deflate import Deflate, negotiate
 from .errors import HandshakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Accepted", "Request", "UpgradeOptions", "has_token", "respond"]
+__all__ = ["Accepted", "Opening", "Request", "UpgradeOptions", "accept", "check", "has_token", "is_host"]
 
 
 class Request(Protocol):
@@ -32,7 +35,7 @@ class Request(Protocol):
         """The version, such as ``"1.1"``."""
 
     @property
-    def raw_headers(self) -> Iterable[tuple[bytes, bytes]]:
+    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]:
         """The header fields in order; names in lower case, values without surrounding blanks."""
 
 
@@ -47,6 +50,34 @@ class UpgradeOptions(Protocol):
     def allowed_origins(self) -> frozenset[str] | None:
         """The origins that may connect, in lower case; None is any."""
 
+    @property
+    def compression(self) -> str | None:
+        """Whether and how permessage-deflate is spoken."""
+
+    @property
+    def compression_window_bits(self) -> int:
+        """The largest window of either direction."""
+
+
+class Opening(NamedTuple):
+    """An opening handshake that is in order, before it is answered.
+
+    Attributes:
+        accept: the value of ``Sec-WebSocket-Accept``.
+        offers: the subprotocols that the client offers, as it sent them, or None.
+        subprotocol: the first of them that the service speaks, or None.
+        extension: what was negotiated, or None.
+    """
+
+    accept: bytes
+    offers: bytes | None
+    subprotocol: str | None
+    extension: Deflate | None
+
+    def offered(self) -> tuple[str, ...]:
+        """Return the subprotocols that the client offers, in its order."""
+        return () if self.offers is None else tuple(_split(self.offers))
+
 
 class Accepted(NamedTuple):
     """An accepted handshake.
@@ -54,10 +85,14 @@ class Accepted(NamedTuple):
     Attributes:
         response: all bytes of the 101 response.
         subprotocol: the subprotocol in use, or None.
+        extension: the extension in use, or None.
+        attributes: what the service likes to remember of the client, or None.
     """
 
     response: bytes
     subprotocol: str | None
+    extension: Deflate | None = None
+    attributes: dict[str, Any] | None = None
 
 
 # RFC 6455 section 1.3
@@ -70,7 +105,7 @@ _RESPONSE: Final = (
 # RFC 9110 section 7.8: what names a protocol in Upgrade says so in Connection.
 _ASK_UPGRADE: Final = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
 
-_LISTS: Final = frozenset({b"upgrade", b"connection", b"sec-websocket-protocol"})
+_LISTS: Final = frozenset({b"upgrade", b"connection", b"sec-websocket-protocol", b"sec-websocket-extensions"})
 _FIELDS: Final = _LISTS | {
     b"host",
     b"origin",
@@ -81,16 +116,12 @@ _FIELDS: Final = _LISTS | {
 }
 
 
-def respond(request: Request, options: UpgradeOptions) -> Accepted:
-    """Accept an opening handshake (RFC 6455 section 4.2).
+def check(request: Request, options: UpgradeOptions) -> Opening:
+    """Check an opening handshake (RFC 6455 section 4.2.1).
 
     Args:
         request: the head of the request.
         options: what the service speaks and whom it admits.
-
-    Returns:
-        The response to send, after which the connection speaks WebSocket, and the subprotocol that was chosen: the
-        first one in the client's list that the service speaks.
 
     Raises:
         HandshakeError: 405 for another method than GET; 426 without ``Upgrade: websocket`` or for another version of
@@ -101,16 +132,35 @@ def respond(request: Request, options: UpgradeOptions) -> Accepted:
         raise HandshakeError(405, ((b"Allow", b"GET"),), b"a WebSocket is opened with GET\n")
     if request.http_version != "1.1":
         raise HandshakeError(400, (), b"a WebSocket is opened with HTTP/1.1\n")
-    fields = _collect(request.raw_headers)
+    fields = dict(request.raw_headers)
+    if len(fields) < len(request.raw_headers):
+        fields = _join(request.raw_headers)
     _check_upgrade(fields)
     if options.allowed_origins is not None:
         _check_origin(fields.get(b"origin"), options.allowed_origins)
-    head = _RESPONSE + accept_key(fields.get(b"sec-websocket-key", b""))
-    if options.subprotocols:
-        subprotocol = _choose(fields.get(b"sec-websocket-protocol"), options.subprotocols)
-        if subprotocol is not None:
-            return Accepted(head + b"\r\nSec-WebSocket-Protocol: " + subprotocol.encode() + b"\r\n\r\n", subprotocol)
-    return Accepted(head + b"\r\n\r\n", None)
+    key = accept_key(fields.get(b"sec-websocket-key", b""))
+    offers = fields.get(b"sec-websocket-protocol")
+    subprotocol = _choose(offers, options.subprotocols) if offers is not None and options.subprotocols else None
+    extensions = fields.get(b"sec-websocket-extensions")
+    extension = None if extensions is None else negotiate(extensions, options)
+    return Opening(key, offers, subprotocol, extension)
+
+
+def accept(opening: Opening, headers: Iterable[tuple[bytes, bytes]] = ()) -> Accepted:
+    """Accept an opening handshake (RFC 6455 section 4.2.2): after the response the connection speaks WebSocket.
+
+    Args:
+        opening: what `check` returned; its subprotocol may have been replaced by another that the client offers.
+        headers: further header fields, checked already.
+    """
+    response = _RESPONSE + opening.accept
+    if opening.subprotocol is not None:
+        response += b"\r\nSec-WebSocket-Protocol: " + opening.subprotocol.encode("latin-1")
+    if opening.extension is not None:
+        response += b"\r\nSec-WebSocket-Extensions: " + opening.extension.response
+    for field in headers:
+        response += b"\r\n%b: %b" % field
+    return Accepted(response + b"\r\n\r\n", opening.subprotocol, opening.extension)
 
 
 def accept_key(key: bytes) -> bytes:
@@ -132,12 +182,23 @@ def accept_key(key: bytes) -> bytes:
 
 def has_token(value: bytes, token: bytes) -> bool:
     """Tell whether a comma-separated list holds a token, which is given in lower case (RFC 9110 section 5.6.1)."""
+    if value == token:
+        return True
     value = value.lower()
     return value == token or (b"," in value and any(part.strip(b" \t") == token for part in value.split(b",")))
 
 
-def _collect(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Gather the fields that the handshake reads; lists may stand in several lines, all else once."""
+# RFC 9112 section 3.2 and RFC 3986 section 3.2.2
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+
+
+def is_host(value: bytes) -> bool:
+    """Tell whether a ``Host`` is a host and perhaps a port, or empty; what else is said is no request of ours."""
+    return _HOST.fullmatch(value) is not None
+
+
+def _join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Gather the fields that the handshake reads where some are repeated, as only lists may be."""
     fields: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in _FIELDS:
@@ -155,9 +216,10 @@ def _check_upgrade(fields: dict[bytes, bytes]) -> None:
         raise HandshakeError(426, _ASK_UPGRADE, b"only WebSocket is spoken here\n")
     if not has_token(fields.get(b"connection", b""), b"upgrade"):
         raise HandshakeError(400, (), b"Connection does not hold Upgrade\n")
-    # llhttp lets a request without Host pass.
-    if not fields.get(b"host"):
-        raise HandshakeError(400, (), b"Host is missing\n")
+    # llhttp lets a request without Host pass, and any value of it.
+    host = fields.get(b"host")
+    if not host or not is_host(host):
+        raise HandshakeError(400, (), b"Host is missing or is none\n")
     # A body would be taken for the first frames.
     if b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
         raise HandshakeError(400, (), b"an opening handshake has no body\n")
@@ -180,11 +242,10 @@ def _check_origin(origin: bytes | None, allowed: frozenset[str]) -> None:
         raise HandshakeError(403, (), b"this origin may not connect\n")
 
 
-def _choose(offered: bytes | None, supported: tuple[str, ...]) -> str | None:
-    if offered is None:
-        return None
-    for offer in offered.decode("latin-1").split(","):
-        subprotocol = offer.strip(" \t")
-        if subprotocol in supported:
-            return subprotocol
-    return None
+def _choose(offers: bytes, supported: tuple[str, ...]) -> str | None:
+    return next((name for name in _split(offers) if name in supported), None)
+
+
+def _split(offers: bytes) -> Iterator[str]:
+    names = (offer.strip(" \t") for offer in offers.decode("latin-1").split(","))
+    return (name for name in names if name)

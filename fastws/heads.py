@@ -8,7 +8,9 @@ from typing import Final
 
 from .http import Response, phrase
 
-__all__ = ["encode_head", "error_response", "origin_form"]
+__all__ = ["busy_response", "encode_head", "error_response", "origin_form"]
+
+RETRY_AFTER: Final = b"10"  # seconds
 
 
 def origin_form(target: bytes) -> bytes | None:
@@ -70,3 +72,10 @@ def encode_head(response: Response, keep_alive: bool, old: bool) -> bytes:
 def error_response(status: int) -> Response:
     """Return a refusal of ours: constant, so that it reveals nothing."""
     return Response(f"{status} {phrase(status)}\n", status)
+
+
+def busy_response(status: int) -> Response:
+    """Return a refusal that holds for a while only."""
+    response = error_response(status)
+    response.headers.append((b"Retry-After", RETRY_AFTER))
+    return response

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .service import Argument, Resource
 
 __all__ = [
+    "Cookies",
     "Headers",
     "Query",
     "Refuse",
@@ -174,6 +175,27 @@ class Query(_MultiMapping):
         return parse_qsl(self._text, keep_blank_values=True)
 
 
+class Cookies(_MultiMapping):
+    """The cookies of a request: a mapping of names to values, as the client sends them (RFC 6265 section 5.4).
+
+    Of several values of one name the first is that of the most specific path; `get_all` gives all of them. Quotes
+    around a value are left out. What is no ``name=value`` is skipped.
+    """
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, lines: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def _parse(self) -> Iterator[tuple[str, str]]:
+        for pair in ";".join(self._lines).split(";"):
+            name, separator, value = (part.strip(" \t") for part in pair.partition("="))
+            if name and separator:
+                quoted = len(value) > 1 and value[0] == value[-1] == '"'
+                yield name, value[1:-1] if quoted else value
+
+
 class Request:
     """A request of a client.
 
@@ -186,16 +208,21 @@ class Request:
         http_version: ``"1.1"`` or ``"1.0"``.
         body: the whole body.
         path_parameters: the values of the ``{name}`` segments of the path, decoded.
-        remote_address: host and port of the client, or None on a socket that has none.
+        remote_address: host and port of the client, or None on a socket that has none. Behind a proxy that the server
+            trusts (`proxy_headers`) it is what the proxy tells; the port is 0 where it tells none.
+        peer_certificate: the certificate that the client, or the proxy before it, showed in its TLS handshake and the
+            server verified, as `ssl.SSLSocket.getpeercert` describes it, or None.
     """
 
     __slots__ = (
+        "_cookies",
         "_headers",
         "_query",
         "body",
         "http_version",
         "method",
         "path_parameters",
+        "peer_certificate",
         "raw_headers",
         "raw_path",
         "raw_query",
@@ -211,6 +238,7 @@ class Request:
         http_version: str = "1.1",
         remote_address: tuple[str, int] | None = None,
         body: bytes = b"",
+        peer_certificate: dict[str, Any] | None = None,
     ) -> None:
         self.method = method
         self.raw_target = target
@@ -219,7 +247,9 @@ class Request:
         self.http_version = http_version
         self.remote_address = remote_address
         self.body = body
+        self.peer_certificate = peer_certificate
         self.path_parameters: dict[str, str] = {}
+        self._cookies: Cookies | None = None
         self._headers: Headers | None = None
         self._query: Query | None = None
 
@@ -234,6 +264,13 @@ class Request:
         if self._headers is None:
             self._headers = Headers(self.raw_headers)
         return self._headers
+
+    @property
+    def cookies(self) -> Cookies:
+        """The cookies that the client sends."""
+        if self._cookies is None:
+            self._cookies = Cookies(self.headers.get_all("cookie"))
+        return self._cookies
 
     @property
     def query(self) -> Query:
@@ -251,7 +288,7 @@ class Request:
         try:
             return jsonlib.loads(self.body)
         except (ValueError, RecursionError) as error:
-            raise Refuse(400, b"the body is not JSON\n") from error
+            raise Refuse(400, "the body is not JSON\n") from error
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.raw_target.decode('latin-1')}>"
@@ -289,7 +326,7 @@ class Response:
 
 
 class Refuse(FastWSError):
-    """Raised in a resource, sends a status instead of a result.
+    """Raised in a resource, sends a status instead of a result; raised in an ``on_upgrade``, refuses the client.
 
     Args:
         status: 300 to 599.
@@ -336,10 +373,15 @@ def _check_status(status: int) -> int:
 
 def _check_headers(headers: _HeadersInput) -> list[tuple[bytes, bytes]]:
     pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return [_check_header(name, value) for name, value in pairs]
+    return [check_header(name, value) for name, value in pairs]
 
 
-def _check_header(name: str, value: str) -> tuple[bytes, bytes]:
+def check_header(name: str, value: str) -> tuple[bytes, bytes]:
+    """Return a header field as it is sent.
+
+    Raises:
+        ValueError: it cannot be sent, or it is not the author's to set.
+    """
     raw_name, raw_value = name.encode("latin-1"), value.encode("latin-1")
     if not raw_name or not _TOKEN.issuperset(raw_name):
         raise ValueError(f"header name {name!r} is no token")
@@ -405,9 +447,9 @@ def _path_value(argument: Argument, text: str) -> object:
 def _query_value(argument: Argument, text: str | None) -> object:
     if text is None:
         if argument.default is REQUIRED:
-            raise Refuse(400, f"query parameter {argument.name} is missing\n")
+            raise Refuse(400, "a query parameter is missing\n")
         return argument.default
     try:
         return argument.convert(text)
     except ValueError:
-        raise Refuse(400, f"query parameter {argument.name} is malformed\n") from None
+        raise Refuse(400, "a query parameter is malformed\n") from None

@@ -303,8 +303,10 @@ class _Opener:
         self._census.begin_handshake(opening)
 
     def connected(self, descriptor: int) -> None:
-        # The task ends a little later; meanwhile HTTP must not be counted and limited twice
-        self.ended(descriptor, self._openings[descriptor])
+        opening = self._openings.get(descriptor)
+        if opening is not None:
+            # The task ends a little later; meanwhile the connection must not be counted and limited twice
+            self.ended(descriptor, opening)
 
     def ended(self, descriptor: int, opening: _Opening) -> None:
         self._deadlines.clear(opening)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl as ssllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
 
@@ -40,6 +40,7 @@ class ServeOptions(TypedDict, total=False):
     keyfile_password: str | None
     client_ca: _Path | None
     access_log: bool
+    proxy_headers: bool | str | Iterable[str] | None
     max_connections: int
     max_connections_per_address: int | None
     max_handshakes: int
@@ -73,6 +74,7 @@ class Options:
     keyfile_password: str | None = None
     client_ca: _Path | None = None
     access_log: bool = False
+    proxy_headers: bool | str | Iterable[str] | None = None
     max_connections: int = 100_000
     max_connections_per_address: int | None = None
     max_handshakes: int = 8192

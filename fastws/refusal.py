@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from .heads import encode_head, error_response
+from .heads import busy_response, encode_head
 
 if TYPE_CHECKING:
     from .deadlines import Deadlines
@@ -20,7 +20,6 @@ __all__ = ["Refusals"]
 
 MAX_REFUSALS: Final = 1024
 REFUSAL_TIMEOUT: Final = 5.0  # seconds from the connection to its end
-RETRY_AFTER: Final = b"10"  # seconds
 
 
 class Refusals:
@@ -48,8 +47,7 @@ class Refusals:
         if len(self._refused) >= MAX_REFUSALS:
             transport.abort()
             return
-        response = error_response(status)
-        response.headers.append((b"Retry-After", RETRY_AFTER))
+        response = busy_response(status)
         refused = _Refused(transport, encode_head(response, keep_alive=False, old=False) + response.body, self)
         self._refused.add(refused)
         self._deadlines.set(refused, REFUSAL_TIMEOUT)

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import itertools
 import logging
 import signal
 import threading
@@ -14,11 +15,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from . import service as services
-from ._speedups import Connection, Group, Members, hub_of_thread, service_context
+from ._speedups import Connection, Group, Members, check_close_code, hub_of_thread, service_context
 from .census import Census
 from .deadlines import Deadlines
 from .endpoint import make_endpoint
 from .errors import ConfigurationError
+from .forwarded import TrustedProxies
 from .http import Headers, Query
 from .http1 import HttpLimits, HttpProtocol
 from .listening import Listener
@@ -65,10 +67,11 @@ class Server:
         self._tls = Tls.from_options(self._options)
         self.services: tuple[Service, ...] = tuple(services.compile(target) for target in targets)
         self.router = services.Router(self.services)
-        self._owners = {id(resource): service for service in self.services for resource in service.resources}
+        self._owners = {id(owner): service for service in self.services for owner in (service, *service.resources)}
         self.limits = _http_limits(self._options)
         self.census = Census(self._options.max_handshakes, self._options.max_connections_per_address)
         self.access_log = self._options.access_log
+        self.proxies = TrustedProxies(self._options.proxy_headers) if self._options.proxy_headers else None
         self.closing = False
         self._closing: asyncio.Task[None] | None = None
         self.http_connections: set[HttpProtocol] = set()
@@ -175,7 +178,11 @@ class Server:
 
         Clients have `close_timeout` seconds to answer, and so have handlers that still run, before they are cancelled.
         All callers wait for the same end; cancelling one of them does not stop it.
+
+        Raises:
+            ValueError: the code may not be sent; nothing is closed.
         """
+        check_close_code(code)
         if self._closing is None:
             self._closing = self.loop.create_task(self._close(code, reason))
         await asyncio.shield(self._closing)
@@ -252,10 +259,22 @@ class Server:
         if self._connection_count() >= self._options.max_connections:
             self._refusals.refuse(transport, 503)
             return None
-        release = self.census.enter_transport(transport, address)
+        release = self.census.enter(self._counted_host(transport, address))
         if release is None:
             self._refusals.refuse(transport, 429)
         return release
+
+    def _counted_host(self, transport: asyncio.Transport, address: tuple[str, int] | None) -> str | None:
+        """Return whose connection it is, if connections are counted per address and it is not that of a proxy."""
+        if self.census.max_per_address is None:
+            return None
+        if address is None:
+            peer = transport.get_extra_info("peername")
+            address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
+        # Whom a trusted proxy speaks for is told in each request, and counted then
+        if address is None or (self.proxies is not None and self.proxies.trusts(address)):
+            return None
+        return address[0]
 
     def _connection_count(self) -> int:
         count = len(self.http_connections)
@@ -295,18 +314,20 @@ class Server:
             # Most paths are the template itself: one str for all of them
             path=template.text if path == template.text else path,
             query=request.raw_query,
-            head=b"\n".join([part for field in request.raw_headers for part in field]),
+            head=b"\n".join(itertools.chain.from_iterable(request.raw_headers)),
             subprotocol=accepted.subprotocol,
+            extension=accepted.extension,
             path_arguments=tuple(request.path_parameters.values()),
             address=address,
+            attributes=accepted.attributes,
             on_release=on_release,
         )
 
     # --- Services.
 
-    def context_of(self, resource: Resource) -> contextvars.Context:
-        """Make the context that an HTTP resource runs in: broadcasts go to the clients of its own service."""
-        return self._context(self._owners[id(resource)])
+    def context_of(self, owner: Service | Resource) -> contextvars.Context:
+        """Make the context that a resource or `on_upgrade` runs in: broadcasts go to the clients of its own service."""
+        return self._context(self._owners[id(owner)])
 
     def _context(self, service: Service) -> contextvars.Context:
         endpoint = self._endpoints.get(service)
@@ -375,19 +396,43 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
         services: classes, each made once here without arguments, or instances.
         host: an address or a name to listen at; None is all interfaces.
         port: 0 lets the system choose; `server.addresses` tells.
-        sock: a socket that is bound already, instead of host and port.
+        sock: a stream socket that is bound already, instead of host and port. The server closes it.
+        unix: the path of a Unix socket, instead of host and port. One that nobody listens at any more is replaced, and
+            ours is removed at the end.
+        unix_mode: who may connect to that: 0o600 is processes of the same user.
         reuse_port: let other processes listen at the same port and share its connections.
         backlog: connections that the kernel holds until they are accepted.
+        proxy_protocol: expect a header of the PROXY protocol, version 1 or 2, before everything else, TLS included, and
+            take the client's address from it. Connections without one are closed, and whoever can connect can
+            claim any address: only the proxy may be able to.
+        ssl: a context to speak TLS with.
+        certfile: instead of `ssl` a PEM file with the certificate of the server and those that vouch for it; TLS 1.2
+            or later is spoken.
+        keyfile: a PEM file with its private key, where that is not in the same file.
+        keyfile_password: of the private key, where that is encrypted.
+        client_ca: a PEM file with authorities; who has no certificate of one of them cannot connect.
         access_log: log each HTTP response and each upgrade, to the logger "fastws.access".
-        handshake_timeout: seconds for the head of a request, and again for its body.
+        proxy_headers: the proxies that are believed when they tell the client's address in `Forwarded` (RFC 7239) or
+            `X-Forwarded-For`: addresses and networks such as `"10.0.0.0/8"`, and `"unix"` for Unix sockets, as a list
+            or between commas. True is this machine, loopback and Unix sockets; None believes nobody. A request whose
+            two fields lead to different clients gets a 400.
+        max_connections: open connections in all, HTTP and WebSocket; one more gets a 503 with ``Retry-After``.
+        max_connections_per_address: connections of one address, of IPv6 of the same first 64 bits; one more gets a 429.
+            Behind a proxy that is believed (`proxy_protocol`, `proxy_headers`) the address is that of its client, whose
+            WebSockets are counted. None, the default, is any number: behind NAT many share an address.
+        max_handshakes: connections that have not completed the head of their first request, TLS included. One more
+            ends the one that has been at it longest.
+        handshake_timeout: seconds for the PROXY header and TLS, for the head of a request, and again for its body.
         keep_alive_timeout: seconds that an HTTP connection may idle between two requests.
-        close_timeout: seconds to wait for the peer's close frame, and for handlers after their connection ended.
+        close_timeout: seconds to wait for the peer's close frame, for the end of TLS, and for handlers after their
+            connection ended.
         max_head_size: bytes of a request's head; beyond them the answer is 431.
         max_head_fields: header fields of a request; likewise.
         max_body_size: bytes of a request's body; beyond them the answer is 413.
 
     Raises:
-        ConfigurationError: a service is wrong; the message names the class, the method and the remedy.
+        ConfigurationError: a service or an option is wrong; the message names the class, the method and the remedy, or
+            the option.
         OSError: on entering, it cannot listen there.
     """
     return Server(*services, **options)

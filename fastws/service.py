@@ -46,6 +46,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 # What each event can give, and the type that its handler gets.
 _EVENTS: Final[dict[str, dict[str, str]]] = {
+    "on_upgrade": {"request": "Request", "upgrade": "Upgrade"},
     "on_open": {"connection": "Connection"},
     "on_text_message": {"connection": "Connection", "text": "str"},
     "on_binary_message": {"connection": "Connection", "data": "bytes"},
@@ -205,7 +206,7 @@ class UpgradeOptions:
         ping_timeout: float | None = 20.0,
         max_backlog: int = 1 << 20,
         max_queue: int = 16,
-        max_fragments: int = 1 << 14,
+        max_fragments: int = 1 << 17,
         max_message_rate: float | None = None,
         allowed_origins: Iterable[str] | None = None,
         upgrade_timeout: float | None = 10.0,

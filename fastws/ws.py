@@ -32,11 +32,13 @@ from ._speedups import (
     remove_stored_connection,
     store_connection,
 )
+from .upgrade import Upgrade
 
 __all__ = [
     "Connection",
     "Delivery",
     "Group",
+    "Upgrade",
     "add_connection_to_group",
     "broadcast_binary",
     "broadcast_text",
@@ -54,6 +56,7 @@ __all__ = [
     "on_start",
     "on_stop",
     "on_text_message",
+    "on_upgrade",
     "push_binary",
     "push_binary_to_connection",
     "push_binary_to_group",
@@ -81,7 +84,7 @@ def upgrade_path(
     ping_timeout: float | None = 20.0,
     max_backlog: int = 1 << 20,
     max_queue: int = 16,
-    max_fragments: int = 1 << 14,
+    max_fragments: int = 1 << 17,
     max_message_rate: float | None = None,
     allowed_origins: Iterable[str] | None = None,
     upgrade_timeout: float | None = 10.0,
@@ -109,7 +112,8 @@ def upgrade_path(
             as that within a second; more fail the connection with 1008. None allows any.
         allowed_origins: origins that browsers may connect from, such as `"https://example.com"`; others get a 403.
             Clients that send no Origin get it too. None allows any (RFC 6455 section 10.2).
-        upgrade_timeout: seconds that an `async` `on_upgrade` may take until the client gets a 503; None waits forever.
+        upgrade_timeout: seconds that an `async` `on_upgrade` may take until it is cancelled and the client gets a 503;
+            None waits forever.
         compression: permessage-deflate (RFC 7692). `"shared"` compresses each message on its own, so that a connection
             owns no memory for it and a broadcast is compressed once for all. `"dedicated"` keeps a history per
             connection in each direction: small messages that resemble each other shrink more, at some 20 KiB per
@@ -141,6 +145,23 @@ def upgrade_path(
         compression_window_bits=compression_window_bits,
     )
     return lambda cls: service.mark_class(cls, "upgrade_path", options)
+
+
+def on_upgrade(handler: _F) -> _F:
+    """Call the method before a WebSocket opens, in order to refuse the client or to say how it is let in.
+
+    It may take `request` (an `http.Request`), `upgrade` (an `Upgrade`) and the segments of the path. The opening
+    handshake is in order by then, origin included. Returning None lets the client in. ``raise http.Refuse(401, ...)``
+    refuses it with that status, its headers and its body; any other exception, and any other result, is logged and
+    refuses it with 500.
+
+    An `async` one holds up nobody else. It is cancelled when the client leaves, and with a 503 for the client after
+    `upgrade_timeout` seconds or when the server stops. There is no current connection yet, so that functions which act
+    on it raise `NoCurrentConnectionError`; broadcasts go to the clients of this service, of which this one is none yet.
+    Context variables that are set here are seen by tasks that are started here, not by later handlers; what those are
+    to know goes into `upgrade.attributes`.
+    """
+    return service.mark_method(handler, "on_upgrade")
 
 
 def on_open(handler: _F) -> _F:

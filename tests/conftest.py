@@ -86,7 +86,7 @@ def live_objects() -> dict[str, int]:
 
 @pytest.fixture(autouse=True)
 def nothing_left(request):
-    """No error is logged but where a test looks for it, and no frame nor incomplete message outlives a test."""
+    """No error is logged but where a test looks for it, and nothing that the core makes outlives a test."""
     expected = {"failures", "caplog", "capfd"} & set(request.fixturenames)
     failures = request.getfixturevalue("failures")
     before = live_objects()

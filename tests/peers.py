@@ -12,16 +12,17 @@ from .client import tls_at, within
 
 
 class Websockets:
-    """The client of `websockets`, with its defaults: it offers to compress."""
+    """The client of `websockets`, which offers to compress unless it is told what else to offer."""
 
-    def __init__(self, url: str, subprotocols: list[str]) -> None:
+    def __init__(self, url: str, subprotocols: list[str] | None = None, **options) -> None:
         self._connecting = websockets.asyncio.client.connect(
-            url, subprotocols=subprotocols or None, max_size=None, proxy=None, ssl=tls_at(url)
+            url, subprotocols=subprotocols or None, max_size=None, proxy=None, ssl=tls_at(url), **options
         )
 
     async def __aenter__(self):
         self._socket = await self._connecting
         self.subprotocol = self._socket.subprotocol
+        self.extensions = self._socket.response.headers.get("Sec-WebSocket-Extensions")
         self.send = self._socket.send
         self.send_fragments = self._socket.send
         self.close = self._socket.close
@@ -42,11 +43,12 @@ class Websockets:
 
 
 class Aiohttp:
-    """The client of `aiohttp`. It sends no fragments."""
+    """The client of `aiohttp`. It sends no fragments. `compress` is 0 or the window bits that it offers."""
 
-    def __init__(self, url: str, subprotocols: list[str]) -> None:
+    def __init__(self, url: str, subprotocols: list[str] | None = None, *, compress: int = 15) -> None:
         self._url = url
-        self._subprotocols = subprotocols
+        self._subprotocols = subprotocols or []
+        self._compress = compress
 
     async def __aenter__(self):
         self._session = aiohttp.ClientSession()
@@ -55,7 +57,7 @@ class Aiohttp:
                 self._url,
                 protocols=self._subprotocols,
                 max_msg_size=0,
-                compress=15,
+                compress=self._compress,
                 autoping=False,
                 ssl=tls_at(self._url) or True,
             )
@@ -63,6 +65,7 @@ class Aiohttp:
             await self._session.close()
             raise
         self.subprotocol = self._socket.protocol
+        self.window_bits = self._socket.compress
         return self
 
     async def __aexit__(self, *error) -> None:

@@ -36,6 +36,7 @@ REFUSED = {
     "a target of 16 KiB": (431, HEAD.replace(b"GET /", b"GET /" + b"x" * 16384) + b"\r\n"),
     "a target without end": (431, b"GET /" + b"x" * 32768),
     "129 fields": (431, HEAD + b"X: y\r\n" * (129 - FIELDS) + b"\r\n"),
+    "129 fields and no end": (431, HEAD + b"X: y\r\n" * (130 - FIELDS)),
     "no HTTP": (400, b"hello\r\n\r\n"),
     "a TLS hello": (400, b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + bytes(range(64))),
     "a WebSocket frame": (400, b"\x81\x85\x00\x00\x00\x00hello"),

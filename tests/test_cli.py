@@ -92,8 +92,9 @@ def test_all_services_of_a_file_are_served_and_listed(served, chat, capsys):
 
 
 def test_the_options_reach_the_server(served, chat):
-    assert cli.main(["run", str(chat), "--host", "::1", "--port", "0", "--access-log"]) == 0
-    assert served.options == {"host": "::1", "port": 0, "access_log": True}
+    given = ["--host", "::1", "--port", "0", "--access-log", "--proxy-headers", "10.0.0.0/8,unix"]
+    assert cli.main(["run", str(chat), *given]) == 0
+    assert served.options == {"host": "::1", "port": 0, "access_log": True, "proxy_headers": "10.0.0.0/8,unix"}
 
 
 def test_what_is_not_given_is_left_to_the_server(served, chat):

@@ -9,7 +9,7 @@ from .client import CLOSE, close_payload, frame
 from .services import Watch
 from .test_utf8 import INVALID
 
-REASONS = {1002: "protocol error", 1007: "invalid UTF-8"}
+REASONS = {1002: "protocol error", 1007: "invalid payload"}
 
 
 async def answer(serve, connect, payload: bytes) -> tuple[list[tuple[int, bytes]], tuple]:

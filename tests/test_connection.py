@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastws import ws
+from fastws._speedups import Hub
 
 from .client import CLOSE, PING, PONG, REQUEST, TEXT, frame, open_connection, until, within
 from .services import Commanded, Echo, Log, Watch, at
@@ -145,3 +146,10 @@ async def test_frames_that_came_with_the_request_are_handled(serve):
     writer.write(frame(CLOSE)[3:])
     assert await within(reader.read()) == b"\x88\x00"
     writer.close()
+
+
+@pytest.mark.parametrize("make", [ws.Connection, Hub], ids=["connection", "hub"])
+@pytest.mark.parametrize("arguments", [(), (None,), ("a", "b", "c")])
+def test_what_only_a_server_can_make_refuses_other_arguments(make, arguments):
+    with pytest.raises((TypeError, AttributeError)):
+        make(*arguments)

@@ -53,7 +53,7 @@ async def test_the_command_serves_them_all(tmp_path):
         rest, _ = await within(process.communicate())
     assert (process.returncode, rest) == (0, b"")
     assert [line.split()[1] for line in listing.decode().splitlines() if line.startswith("ws://")] == [
-        "Chat", "Echo", "Limits", "Inbox", "Sum", "Ticker"
+        "Members", "Chat", "Echo", "Limits", "Inbox", "Sum", "Ticker"
     ]  # fmt: skip
 
 
@@ -127,6 +127,27 @@ class TestSubprotocols:
         client.send(nonsense)
         assert await client.close_frame() == (1007, "these are no numbers")
         client.send_close()
+
+
+class TestAuth:
+    @pytest.mark.parametrize("fields", [b"Authorization: Bearer ada-7\r\n", b"Cookie: theme=dark; token=ada-7\r\n"])
+    async def test_a_member_is_let_in_by_token_or_cookie(self, serve, connect, fields):
+        client = await connect(await serve(example("auth").Members), fields=fields)
+        assert await client.text() == "hello ada"
+        assert await client.asks("good morning") == "ada: good morning"
+
+    @pytest.mark.parametrize(
+        "fields", [b"", b"Authorization: Bearer eve\r\n", b"Authorization: Basic ada-7\r\n", b"Cookie: token=\r\n"]
+    )
+    async def test_everybody_else_gets_401(self, serve, connect, fields):
+        server = await serve(example("auth").Members)
+        with pytest.raises(ConnectionError, match=r"(?s)401 Unauthorized\r\n.*\r\nWWW-Authenticate: Bearer\r\n"):
+            await connect(server, fields=fields)
+
+    async def test_a_page_logs_in_for_its_cookie(self, serve):
+        server = await serve(example("auth").Members)
+        assert await http(server, "POST", "/members/login", b"ada-7") == (204, b"")
+        assert await http(server, "POST", "/members/login", b"\xff") == (403, b"no such token\n")
 
 
 OURS = b"Origin: https://example.com\r\n"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fastws.errors import HandshakeError
-from fastws.handshake import has_token, respond
+from fastws.handshake import Accepted, accept, check, has_token
 from fastws.http import Request
 from fastws.service import UpgradeOptions
 
@@ -25,6 +25,10 @@ def opening(*changes: tuple[bytes, bytes | None], method: str = "GET", version: 
     return Request(method, b"/chat", kept + added, version)
 
 
+def respond(request: Request, options: UpgradeOptions = ANY) -> Accepted:
+    return accept(check(request, options))
+
+
 def refuses(request: Request, options: UpgradeOptions = ANY) -> HandshakeError:
     with pytest.raises(HandshakeError) as caught:
         respond(request, options)
@@ -32,7 +36,7 @@ def refuses(request: Request, options: UpgradeOptions = ANY) -> HandshakeError:
 
 
 def test_the_example_of_the_rfc_is_answered_byte_by_byte():
-    assert respond(opening(), ANY) == (
+    assert respond(opening(), ANY)[:2] == (
         (
             b"HTTP/1.1 101 Switching Protocols\r\n"
             b"Upgrade: websocket\r\n"
@@ -144,6 +148,42 @@ def test_the_first_offer_that_the_service_speaks_is_chosen(offers, chosen):
 
 def test_offers_to_a_service_without_subprotocols_are_ignored():
     assert respond(opening((b"sec-websocket-protocol", b"chat.v1")), ANY).subprotocol is None
+
+
+# --- Offers that are answered by others.
+
+
+def test_what_a_client_offers_is_told_in_its_order():
+    offers = [(b"sec-websocket-protocol", b"b , a"), (b"sec-websocket-protocol", b",c")]
+    assert check(opening(*offers), ANY).offered() == ("b", "a", "c")
+    assert check(opening(), ANY).offered() == ()
+
+
+def extended(*lines: bytes, compression: str | None = "shared") -> Accepted:
+    options = UpgradeOptions("/", compression=compression)
+    return respond(opening(*((b"sec-websocket-extensions", line) for line in lines)), options)
+
+
+def test_an_extension_is_negotiated_over_all_lines_and_answered_in_one():
+    accepted = extended(b"other; a=b", b"permessage-deflate; client_max_window_bits, permessage-deflate")
+    assert accepted.extension is not None
+    line = b"\r\nSec-WebSocket-Extensions: " + accepted.extension.response + b"\r\n\r\n"
+    assert accepted.response.endswith(line)
+
+
+@pytest.mark.parametrize(
+    ("lines", "compression"),
+    [([], "shared"), ([b"other"], "shared"), ([b"permessage-deflate"], None), ([b""], "dedicated")],
+)
+def test_an_extension_that_is_not_offered_or_not_spoken_is_not_mentioned(lines, compression):
+    accepted = extended(*lines, compression=compression)
+    assert accepted.extension is None
+    assert b"Extensions" not in accepted.response
+
+
+def test_further_fields_stand_in_the_response_as_they_were_given():
+    headers = [(b"Set-Cookie", b"a=b"), (b"set-cookie", b"c=d")]
+    assert accept(check(opening(), ANY), headers).response.endswith(b"\r\nSet-Cookie: a=b\r\nset-cookie: c=d\r\n\r\n")
 
 
 @pytest.mark.parametrize(

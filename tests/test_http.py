@@ -4,7 +4,7 @@ import pytest
 
 from fastws import http
 from fastws.errors import ConfigurationError
-from fastws.http import Headers, Query, Refuse, Request, Response, to_response
+from fastws.http import Cookies, Headers, Query, Refuse, Request, Response, to_response
 
 
 def test_headers_do_not_care_about_case_and_join_their_lines():
@@ -26,6 +26,30 @@ def test_a_query_has_first_values_and_all_values():
     assert query.get_all("a") == ["1", "2"]
     assert query.get_all("d") == []
     assert len(query) == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "cookies"),
+    [
+        (["a=b; c=d"], {"a": "b", "c": "d"}),
+        (["a=b;c=d", "e=f"], {"a": "b", "c": "d", "e": "f"}),
+        (["  a =\tb\t"], {"a": "b"}),
+        (["a=b=c==; d="], {"a": "b=c==", "d": ""}),
+        (['a="b c"; d="'], {"a": "b c", "d": '"'}),
+        (["A=1; a=2; a=3"], {"A": "1", "a": "2"}),
+        (["$Version=1; a[0]=x, y; b=ü"], {"$Version": "1", "a[0]": "x, y", "b": "ü"}),
+        (["garbage; =; =x; ;; a=b", ";", ""], {"a": "b"}),
+        ([], {}),
+    ],
+)
+def test_cookies_are_read_as_clients_send_them(lines, cookies):
+    assert dict(Cookies(lines)) == cookies
+    request = Request("GET", b"/", [(b"cookie", line.encode("latin-1")) for line in lines])
+    assert dict(request.cookies) == cookies
+
+
+def test_a_cookie_of_several_paths_has_all_its_values():
+    assert Cookies(["a=near; a=far"]).get_all("a") == ["near", "far"]
 
 
 def test_a_request_decodes_when_it_is_asked():

@@ -30,6 +30,7 @@ class Server:
         self.http_connections: set[HttpProtocol] = set()
         self.census = Census(max_handshakes=1000, max_per_address=None)
         self.access_log = True
+        self.proxies = None
         self.closing = False
         self.opened: list[tuple[str, Request, str | None, bytes]] = []
 
@@ -460,6 +461,29 @@ async def test_pipelined_requests_are_answered_in_order(serve):
     assert [status[status.index(b"HTTP") :][9:12] for status in statuses] == [b"201", b"404", b"201", b"200"]
 
 
+async def test_who_asks_for_much_at_once_lets_others_have_their_turn(serve):
+    server = await serve()
+    client = await server.connect()
+    (connection,) = server.http_connections
+    connection.data_received(get("/", close=False) * 100)
+    assert len(connection._reader.exchanges) == 100 - 32
+    assert [await client.response() for _ in range(100)] == [NOT_FOUND % b""] * 100
+    await client.send(get("/"))
+    assert await client.rest() == NOT_FOUND % b"Connection: close\r\n"
+
+
+async def test_no_more_than_a_piece_is_read_in_a_turn(serve):
+    server = await serve(max_body_size=1 << 30)
+    client = await server.connect()
+    (connection,) = server.http_connections
+    head = b"POST /notes HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.data_received(head + b"1\r\nx\r\n" * 10_000)
+    assert len(connection._input) > 40_000
+    await client.send(b"0\r\n\r\n")
+    assert (await client.response()).startswith(b"HTTP/1.1 404 ")
+    client.leave()
+
+
 async def test_a_connection_is_kept_as_the_versions_say(serve):
     server = await serve()
     client = await server.connect()
@@ -758,6 +782,35 @@ async def test_a_plain_request_to_a_websocket_alone_is_told_to_upgrade(serve):
         b"Connection: Upgrade\r\nContent-Length: 30\r\nConnection: close\r\n\r\nonly WebSocket is spoken here\n"
     )
     assert (await server.ask(get("/", method="POST"))).split(b"\r\n")[2] == b"Allow: GET"
+
+
+class Encrypted(asyncio.Transport):
+    """A transport that knows a certificate."""
+
+    def __init__(self, certificate) -> None:
+        super().__init__({"peercert": certificate, "peername": ("127.0.0.1", 5)})
+
+    def set_protocol(self, protocol) -> None:
+        pass
+
+    def write(self, data) -> None:
+        pass
+
+    def write_eof(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("certificate", "told"),
+    [({"serialNumber": "01"}, {"serialNumber": "01"}), ({}, None), (None, None)],
+    ids=["verified", "not verified", "none"],
+)
+async def test_a_request_has_the_certificate_that_its_client_showed(serve, certificate, told):
+    server = await serve(Chat)
+    protocol = HttpProtocol(server)
+    protocol.connection_made(Encrypted(certificate))
+    protocol.data_received(get("/chat/a", *OPENING, close=False))
+    assert server.opened[0][1].peer_certificate == told
 
 
 # --- Shutdown and log.

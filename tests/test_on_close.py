@@ -30,6 +30,49 @@ class Wait(Watch):
         return text
 
 
+@at()
+class Deaf(Watch):
+    """Its handler waits for what only itself knows."""
+
+    @ws.on_text_message
+    async def wait(self, text: str) -> None:
+        self.saw("waits")
+        await asyncio.Event().wait()
+
+
+async def test_on_close_comes_although_nobody_knows_the_suspended_handler(opened):
+    service = Deaf()
+    server, client, _ = await opened(service, close_timeout=0.05)
+    client.send("first")
+    assert await service.next() == ("waits",)
+    client.reset()
+    await until(lambda: service.connections[0].close_code == 1006)
+    service.connections.clear()
+    gc.collect()
+    assert await service.next() == ("closed", 1006, "")
+    await nothing_follows(server, service)
+
+
+async def test_on_close_itself_may_wait_for_what_nobody_else_knows(opened):
+    @at()
+    class Waits(Log):
+        @ws.on_close
+        async def closed(self) -> None:
+            self.saw("waits")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.saw("done")
+
+    service = Waits()
+    _, client, _ = await opened(service, close_timeout=0.05)
+    client.reset()
+    assert await service.next() == ("waits",)
+    service.connections.clear()
+    gc.collect()
+    assert await service.next() == ("done",)
+
+
 async def test_on_close_waits_for_the_handler_that_is_suspended(opened):
     service = Wait()
     server, client, connection = await opened(service)

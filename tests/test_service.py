@@ -221,6 +221,18 @@ def test_the_arguments_of_a_resource_come_from_path_query_and_request():
             "Notes.said has @ws.on_open, but Notes serves no WebSocket",
         ),
         (websocket(said=on("on_open")(lambda self, *args: None)), "Chat.said takes *args"),
+        (
+            websocket(check=on("on_upgrade")(lambda self, connection: None)),
+            "Chat.check takes 'connection', which @ws.on_upgrade cannot give; it gives request, upgrade, room",
+        ),
+        (
+            base_path("/")(type("Notes", (), {"check": on("on_upgrade")(lambda self: None)})),
+            "Notes.check has @ws.on_upgrade, but Notes serves no WebSocket",
+        ),
+        (
+            base_path("/{upgrade}")(upgrade_path("/")(type("Chat", (), {}))),
+            "the segment {upgrade} of /{upgrade} has the name of an argument",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_class_method_and_remedy(target, words):

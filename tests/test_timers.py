@@ -92,6 +92,27 @@ async def test_any_byte_is_a_sign_of_life(opened, sign):
     assert service.events.empty()
 
 
+async def test_a_client_that_waits_to_be_read_is_not_given_up(serve, connect):
+    @at(ping_interval=SHORT, ping_timeout=SHORT, max_queue=1)
+    class Slow(Watch):
+        @ws.on_text_message
+        async def text(self) -> None:
+            await done.wait()
+
+    done = asyncio.Event()
+    service = Slow()
+    server = await serve(service)
+    client = await connect(server)
+    client.send("handled", "queued", "not read")
+    assert await client.receive() == (PING, b"")
+    client.write(frame(PONG))
+    await connect(server)
+    assert await service.next() == ("closed", 1011, "ping timeout")
+    assert service.connections[0].is_open
+    client.reset()
+    done.set()
+
+
 async def test_without_a_ping_timeout_a_client_may_stay_silent(opened):
     @at(ping_interval=SHORT, ping_timeout=None)
     class Lenient(Watch):

@@ -175,16 +175,19 @@ def texts(packets: list[bytes]) -> list[list[str]]:
 
 @contextlib.asynccontextmanager
 async def wired(
-    target: object, kind: Callable[[], object], count: int, *, client: bool = False
+    target: object, kind: Callable[[], object], count: int, *, client: bool = False, extensions: tuple = ()
 ) -> AsyncIterator[tuple[list, list]]:
-    """Open so many connections of a service over wires of a kind; yields the connections and their wires."""
+    """Open so many connections of a service over wires of a kind; yields the connections and their wires.
+
+    `extensions`: the `Deflate` of each of the first ones, or None; the others do not compress.
+    """
     hub = hub_of_thread(asyncio.get_running_loop(), lambda head: {}, lambda query: {})
     hub.attach()
     endpoint = make_endpoint(hub, service.compile(target), 1.0)
     wires = [kind() for _ in range(count)]
     connections = [Connection(endpoint, client=client) for _ in wires]
-    for connection, wire in zip(connections, wires, strict=True):
-        connection.start(await wire.open(), b"", b"")
+    for connection, wire, extension in zip(connections, wires, [*extensions, *[None] * count], strict=False):
+        connection.start(await wire.open(), b"", b"", extension=extension)
     try:
         yield connections, wires
     finally:

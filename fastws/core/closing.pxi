@@ -6,7 +6,12 @@
 cdef double HANG_UP_TIMEOUT = 2.0  # seconds, at most `close_timeout`
 
 # All that a peer ever learns of why it is failed
-cdef dict FAIL_REASONS = {1002: "protocol error", 1007: "invalid UTF-8", 1009: "message too big"}
+cdef dict FAIL_REASONS = {
+    1002: "protocol error",
+    1007: "invalid payload",       # no UTF-8, or not what deflate makes
+    1008: "too many fragments",
+    1009: "message too big",
+}
 
 
 cdef bint start_close(Connection connection, int code, str reason) except *:
@@ -44,7 +49,7 @@ cdef int close_frame(Connection connection, bytes payload) except -1:
     if connection.outlet.pending is NULL:
         finish_sending(connection)
     ended(connection)
-    if not connection.busy:
+    if not connection.busy and connection.outlet.queued == 0:
         # Nobody has anything to say any more: the peer only has to hang up
         connection.deadline = min(connection.deadline, connection.hub.now + HANG_UP_TIMEOUT)
         arm_timer(connection)
@@ -78,7 +83,10 @@ cdef void finish_sending(Connection connection):
     outlet.sealed = True
     outlet.fd = -1
     try:
-        if connection.transport.can_write_eof():
+        if connection.hung_up:
+            # Not now: asyncio's transport ends twice when it is closed by what it calls from its own write
+            connection.hub.call_soon(connection.transport.close)
+        elif connection.transport.can_write_eof():
             connection.transport.write_eof()
         else:
             connection.transport.close()
@@ -97,6 +105,7 @@ cdef int ended(Connection connection) except -1:
         connection.code = 1006
     leave_registries(connection)
     give_time(connection)
+    connection.hub.ending.add(connection)
     if connection.endpoint.on_close is None:
         if not connection.busy and connection.inbox is None:
             context_done(connection)
@@ -123,6 +132,7 @@ cdef void release_connection(Connection connection):
     if connection.busy or connection.inbox is not None:
         return
     connection.released = True
+    connection.hub.ending.discard(connection)
     link_remove(&connection.link)
     connection.hub.live -= 1
     connection.endpoint.live -= 1

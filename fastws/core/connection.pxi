@@ -16,6 +16,13 @@ cdef enum connection_state:
     CLOSING
     CLOSED
 
+cdef enum:
+    # What is done for one peer until all others have had their turn: a frame is one, and so is each KiB of a message
+    WORK_A_TURN = 1024
+    WORK_A_READ = 32           # libuv reads up to 32 times before it looks at anybody else
+
+cdef Py_ssize_t live_connections = 0
+
 cdef object logger = logging.getLogger("fastws")
 # The Connection whose handler runs, or the Endpoint of a service whose background work does
 cdef object current_place = contextvars.ContextVar("fastws.current_place")
@@ -26,12 +33,14 @@ cdef class Connection:
     # Sending, first: the fan-out touches nothing else
     cdef outlet_t outlet
     cdef Py_ssize_t place      # in the endpoint's members, or -1
+    cdef History history       # of its own, where a context is taken over (RFC 7692 7.1.1)
     # Receiving
     cdef reader_t reader
     cdef double last_seen      # loop time, coarse: any byte came
     cdef double last_message   # a message came
     cdef double ping_sent      # 0 when none is under way
     cdef double deadline       # 0, or when to give up waiting
+    cdef double paid_until     # monotonic time up to which its messages have used what max_message_rate allows
     cdef link_t link
     cdef Hub hub
     cdef Endpoint endpoint
@@ -48,6 +57,7 @@ cdef class Connection:
     cdef uint8_t paused           # reading is
     cdef uint8_t entered          # our context is the current one
     cdef uint8_t released
+    cdef uint8_t hung_up          # the peer ended its direction
     cdef int code              # of the close frame that counts
     cdef str reason
     # Handlers
@@ -71,6 +81,7 @@ cdef class Connection:
     cdef object __weakref__
 
     def __cinit__(self, Endpoint endpoint not None, *, bint client=False):
+        global live_connections
         self.endpoint = endpoint
         self.hub = endpoint.hub
         self.id = self.hub.next_id()
@@ -78,10 +89,15 @@ cdef class Connection:
         self.path = "/"
         self.reason = ""
         outlet_init(&self.outlet, <PyObject *>self, endpoint.max_backlog, client)
-        reader_init(&self.reader, endpoint.max_message_size, not client)
+        reader_init(&self.reader, endpoint.max_message_size, endpoint.max_fragments, not client)
         link_init(&self.link, <PyObject *>self)
+        live_connections += 1
 
     def __dealloc__(self):
+        global live_connections
+        if self.link.next is NULL:
+            return             # wrong arguments: nothing was made
+        live_connections -= 1
         outlet_drop(&self.outlet)
         reader_reset(&self.reader)
         link_remove(&self.link)
@@ -89,7 +105,8 @@ cdef class Connection:
     # -- opening
 
     def start(self, transport, bytes response, rest, *, str path="/", str query="", bytes head=b"",
-              str subprotocol=None, tuple path_arguments=(), address=None, dict attributes=None, on_release=None):
+              str subprotocol=None, tuple path_arguments=(), extension=None, address=None, dict attributes=None,
+              on_release=None):
         """Take over a transport whose opening handshake is done; `response` is still to be sent, `rest` was read."""
         if self.state != CONNECTING or len(path_arguments) != self.endpoint.path_len:
             raise ValueError("a connection starts once, with as many path arguments as its service has")
@@ -99,6 +116,8 @@ cdef class Connection:
         self.head = head
         self.subprotocol = subprotocol
         self.path_arguments = path_arguments
+        if extension is not None:
+            self.use_deflate(extension)
         self.address = address
         self.own_attributes = attributes
         self.on_release = on_release
@@ -131,6 +150,22 @@ cdef class Connection:
             self.end(outer)
             step_back(self.hub, parked)
 
+    cdef int use_deflate(self, extension) except -1:
+        """Compress as it was negotiated; `extension` is a fastws.deflate.Deflate."""
+        cdef Endpoint endpoint = self.endpoint
+        cdef History history = History.__new__(History)
+        cdef int bits = extension.send_window_bits
+        cdef Deflater shared = self.hub.shared_deflater(bits, endpoint.deflate_level, endpoint.deflate_threshold)
+        self.outlet.deflater = <PyObject *>shared
+        if extension.send_takeover:
+            history.deflater = Deflater.__new__(Deflater, bits, endpoint.deflate_level, endpoint.deflate_threshold, True)
+        if extension.receive_takeover:
+            history.inflater = Inflater.__new__(Inflater, extension.receive_window_bits)
+        if history.deflater is not None or history.inflater is not None:
+            self.history = history
+        reader_inflates(&self.reader, extension.receive_window_bits, history.inflater)
+        return 0
+
     # -- one callback of ours
 
     cdef inline Connection begin(self):
@@ -147,6 +182,8 @@ cdef class Connection:
             exit_context(self)
         if outlet.pending is not NULL and not outlet.dirty:
             self.send_now()
+        if CHECKS:
+            check_connection(self)
 
     cdef inline void send_now(self):
         """Send what is pending; a chunk that had room for many replies is kept for the next who needs one."""
@@ -172,34 +209,57 @@ cdef class Connection:
 
     # -- receiving
 
-    cdef int receive(self, uint8_t *position, uint8_t *end) except -1:
-        """Handle what a read brought, until it is used up, the inbox is full or the connection ends."""
+    cdef Py_ssize_t receive(self, uint8_t *position, uint8_t *end) except -1:
+        """Handle what a read brought, until it is used up, others are due, the inbox is full or the connection ends.
+
+        Returns how much work it was.
+        """
         cdef PyObject *result
         cdef int kind
+        cdef Py_ssize_t work = 0
         while position < end:
             if self.close_received or self.state == CLOSED:
-                return 0
+                return work
+            if work >= WORK_A_TURN:
+                self.pause(PyByteArray_FromStringAndSize(<char *>position, end - position))
+                self.give_way()
+                return work
+            work += 1
             if self.leftover is not None or (self.inbox is not None and inbox_is_full(self)):
                 self.pause(PyByteArray_FromStringAndSize(<char *>position, end - position))
-                return 0
+                return work
             result = NULL
             kind = reader_next(&self.reader, &position, end, &result)
             if kind == EVENT_NONE:
                 continue
             if kind < 0:
                 fail(self, -kind, FAIL_REASONS[-kind])
-                return 0
+                return work
             payload = <object>result
             Py_DECREF(payload)
+            work += len(payload) >> 10
+            if self.endpoint.message_seconds and not self.is_within_rate():
+                fail(self, 1008, "too many messages")
+                return work
             if kind <= EVENT_BINARY:
                 self.message(kind, payload)
             else:
                 self.control(kind, payload)
-        return 0
+        return work
 
-    cdef int receive_own(self, bytearray data) except -1:
+    cdef Py_ssize_t receive_own(self, bytearray data) except -1:
         cdef uint8_t *position = <uint8_t *>PyByteArray_AS_STRING(data)
         return self.receive(position, position + PyByteArray_GET_SIZE(data))
+
+    cdef bint is_within_rate(self) noexcept:
+        """Whether one more message, ping or pong may come now: a second's worth of them may come at once."""
+        cdef Endpoint endpoint = self.endpoint
+        cdef timespec clock
+        cdef double now
+        clock_gettime(CLOCK_MONOTONIC, &clock)
+        now = clock.tv_sec + clock.tv_nsec * 1e-9
+        self.paid_until = max(self.paid_until, now) + endpoint.message_seconds
+        return self.paid_until <= now + max(1.0, endpoint.message_seconds) + 1e-9
 
     cdef inline int message(self, int kind, object payload) except -1:
         cdef HandlerCall handler
@@ -238,14 +298,22 @@ cdef class Connection:
         if self.leftover is not None:
             leftover = self.leftover + leftover
         self.leftover = leftover
+        self.pause_reading()
+
+    cdef void pause_reading(self):
         if not self.paused and self.transport is not None:
             self.paused = True
             self.transport.pause_reading()
 
+    cdef void give_way(self):
+        """Let all others have their turn."""
+        self.pause_reading()
+        self.hub.call_soon(self._go_on)
+
     # -- handlers that waited
 
     def _go_on(self):
-        """Handle what waited for a suspended handler."""
+        """Handle what waited for a suspended handler, or for others to have their turn."""
         cdef Connection outer = self.begin()
         try:
             while self.inbox is not None and not self.busy:
@@ -275,10 +343,13 @@ cdef class Connection:
     def buffer_updated(self, Py_ssize_t nbytes):
         cdef Hub hub = self.hub
         cdef Connection outer = self.begin()
+        cdef Py_ssize_t work = 0
         self.last_seen = hub.now
         try:
             if self.state != CLOSED:
-                self.receive(hub.receive_ptr, hub.receive_ptr + nbytes)
+                work = self.receive(hub.receive_ptr, hub.receive_ptr + nbytes)
+            if nbytes == RECEIVE_LEN and work > WORK_A_READ and not self.paused:
+                self.give_way()
         finally:
             self.end(outer)
 
@@ -299,6 +370,10 @@ cdef class Connection:
     def eof_received(self):
         self.outlet.fd = -1
         self.outlet.accepting = False
+        self.hung_up = True
+        if self.outlet.finishing and self.transport.can_write_eof():
+            # It has only ended its own direction, and our close frame still waits behind what it is slow to read
+            return True
         self.outlet.sealed = True
         if not self.deadline:
             # The transport closes once its buffer is empty, and the peer may never read it
@@ -348,6 +423,12 @@ cdef class Connection:
             finish_sending(self)
 
     # Public API
+
+    @property
+    def compression(self):
+        if self.outlet.deflater is NULL:
+            return None
+        return "shared" if self.history is None else "dedicated"
 
     @property
     def is_open(self):
@@ -455,7 +536,7 @@ cdef int plain_socket(transport) except -2:
     return -1 if socket is None else socket.fileno()
 
 
-cdef inline int check_close_code(int code) except -1:
+cpdef int check_close_code(int code) except -1:
     if not is_close_code(code):
         raise ValueError(f"close code {code} may not be sent: use 1000 to 1003, 1007 to 1014 or 3000 to 4999")
     return 0

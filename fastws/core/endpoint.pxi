@@ -18,6 +18,10 @@ cdef class Endpoint:
     cdef uint64_t max_message_size
     cdef size_t max_backlog
     cdef Py_ssize_t max_queue
+    cdef uint32_t max_fragments
+    cdef double message_seconds        # between two messages on average, at least; 0 is off
+    cdef int deflate_level
+    cdef size_t deflate_threshold      # bytes
     cdef double ping_interval  # seconds; 0 is off, as for all of these
     cdef double ping_timeout
     cdef double idle_timeout
@@ -26,7 +30,9 @@ cdef class Endpoint:
     cdef readonly uint64_t unhandled   # messages that no handler wanted
 
     def __cinit__(self, Hub hub, str name, list handlers, tuple path_names, *, uint64_t max_message_size,
-                  size_t max_backlog, Py_ssize_t max_queue, ping_interval, ping_timeout, idle_timeout, close_timeout):
+                  size_t max_backlog, Py_ssize_t max_queue, Py_ssize_t max_fragments, max_message_rate,
+                  int deflate_level, size_t deflate_threshold, ping_interval, ping_timeout, idle_timeout,
+                  close_timeout):
         cdef dict calls = {handler.event: HandlerCall(handler, path_names) for handler in handlers}
         self.hub = hub
         self.name = name
@@ -43,6 +49,10 @@ cdef class Endpoint:
         self.max_message_size = max_message_size
         self.max_backlog = max_backlog
         self.max_queue = max_queue
+        self.max_fragments = <uint32_t>min(max_fragments, 0xFFFFFFFF)
+        self.message_seconds = 1.0 / max_message_rate if max_message_rate else 0.0
+        self.deflate_level = deflate_level
+        self.deflate_threshold = deflate_threshold
         self.ping_interval = ping_interval or 0.0
         self.ping_timeout = ping_timeout or 0.0
         self.idle_timeout = idle_timeout or 0.0

@@ -1,52 +1,91 @@
 # One frame to many connections, and the sets that a frame goes to.
 #
-# Members is a dense array, so a fan-out walks memory in order and touches no Python object. Joining appends, leaving
-# moves the last member into the gap; each connection knows its places.
+# Members is a dense array per lane, and a lane is made of those who need the same bytes: all of them, or as many as
+# window sizes were negotiated. So a fan-out walks memory in order and touches no Python object. Joining appends, leaving
+# moves the last member of the lane into the gap; each connection knows its places.
 #
 # A fan-out only makes the frame pending at every member: hub.send_dirty() sends it at the end of the turn. Members that
 # were given the same frames this turn hold the same chunk. So the second frame for a member that holds something is not
 # copied per member but joined once: the loop remembers the last chunk it met and what became of it. And when all
-# members still hold exactly the chunk that the last fan-out to the same members left, the frame is joined to that
-# chunk in place, whatever the number of members.
+# members of a lane still hold exactly the chunk that the last fan-out to the same members left, the frame is joined to
+# that chunk in place, whatever the number of members.
+
+ctypedef struct lane_t:
+    PyObject *deflater         # of all its members, borrowed from the hub; NULL where nothing is compressed
+    outlet_t **items           # their Connections are owned
+    Py_ssize_t count
+    Py_ssize_t capacity
+    uint64_t tail              # serial of the chunk that all members hold, if they do; 0 when they cannot
+    bint tail_stale            # they hold it as stale: compressed frames may be joined to it
+
 
 @cython.final
 cdef class Members:
-    cdef outlet_t **items      # their Connections are owned
-    cdef Py_ssize_t count
-    cdef Py_ssize_t capacity
-    cdef uint64_t tail         # serial of the chunk that all members hold, if they do; 0 when they cannot
+    cdef lane_t *lanes
+    cdef Py_ssize_t lane_count
+    cdef Py_ssize_t count      # of all lanes
 
     def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            Py_DECREF(<object>self.items[i].connection)
-        free(self.items)
+        cdef Py_ssize_t i, k
+        for k in range(self.lane_count):
+            for i in range(self.lanes[k].count):
+                Py_DECREF(<object>self.lanes[k].items[i].connection)
+            free(self.lanes[k].items)
+        free(self.lanes)
+
+    cdef inline lane_t *find_lane(self, const outlet_t *outlet) noexcept:
+        """The lane that an outlet belongs to, or NULL."""
+        cdef Py_ssize_t k
+        for k in range(self.lane_count):
+            if self.lanes[k].deflater is outlet.deflater:
+                return &self.lanes[k]
+        return NULL
+
+    cdef lane_t *need_lane(self, const outlet_t *outlet) except NULL:
+        cdef lane_t *lane = self.find_lane(outlet)
+        cdef lane_t *lanes
+        if lane is not NULL:
+            return lane
+        lanes = <lane_t *>realloc(self.lanes, (self.lane_count + 1) * sizeof(lane_t))
+        if lanes is NULL:
+            raise MemoryError
+        self.lanes = lanes
+        lane = &lanes[self.lane_count]
+        self.lane_count += 1
+        memset(lane, 0, sizeof(lane_t))
+        lane.deflater = outlet.deflater
+        return lane
 
     cdef Py_ssize_t add(self, Connection connection) except -1:
-        """Append a member that is not in; returns its place."""
+        """Append a member that is not in; returns its place in its lane."""
+        cdef lane_t *lane = self.need_lane(&connection.outlet)
         cdef outlet_t **items
-        if self.count == self.capacity:
-            items = <outlet_t **>realloc(self.items, max(2 * self.capacity, <Py_ssize_t>8) * sizeof(outlet_t *))
+        if lane.count == lane.capacity:
+            items = <outlet_t **>realloc(lane.items, max(2 * lane.capacity, <Py_ssize_t>8) * sizeof(outlet_t *))
             if items is NULL:
                 raise MemoryError
-            self.items = items
-            self.capacity = max(2 * self.capacity, <Py_ssize_t>8)
+            lane.items = items
+            lane.capacity = max(2 * lane.capacity, <Py_ssize_t>8)
         Py_INCREF(connection)
-        self.items[self.count] = &connection.outlet
+        lane.items[lane.count] = &connection.outlet
+        lane.count += 1
+        lane.tail = 0
         self.count += 1
-        self.tail = 0
-        return self.count - 1
+        return lane.count - 1
 
-    cdef Connection remove(self, Py_ssize_t place):
+    cdef Connection remove(self, Connection connection, Py_ssize_t place):
         """Take a member out; returns the one that moved to its place, or None."""
-        cdef PyObject *removed = self.items[place].connection
+        cdef lane_t *lane = self.find_lane(&connection.outlet)
         cdef Connection moved = None
+        if CHECKS:
+            check_place(self, connection, place)
+        lane.count -= 1
+        lane.tail = 0
         self.count -= 1
-        self.tail = 0
-        if place < self.count:
-            self.items[place] = self.items[self.count]
-            moved = <Connection>self.items[place].connection
-        Py_DECREF(<object>removed)
+        if place < lane.count:
+            lane.items[place] = lane.items[lane.count]
+            moved = <Connection>lane.items[place].connection
+        Py_DECREF(connection)
         return moved
 
     cdef int add_connection(self, Connection connection) except -1:
@@ -56,7 +95,7 @@ cdef class Members:
     cdef void remove_connection(self, Connection connection):
         cdef Connection moved
         if connection.place >= 0:
-            moved = self.remove(connection.place)
+            moved = self.remove(connection, connection.place)
             if moved is not None:
                 moved.place = connection.place
             connection.place = -1
@@ -67,17 +106,26 @@ cdef class Members:
         return self.count
 
     def __contains__(self, connection):
+        cdef outlet_t *outlet
+        cdef lane_t *lane
         cdef Py_ssize_t place
         if type(connection) is not Connection:
             return False
+        outlet = &(<Connection>connection).outlet
         place = (<Connection>connection).place
-        return 0 <= place < self.count and self.items[place] is &(<Connection>connection).outlet
+        lane = self.find_lane(outlet)
+        return lane is not NULL and 0 <= place < lane.count and lane.items[place] is outlet
 
     def __iter__(self):
         return iter(self.snapshot())
 
     cdef list snapshot(self):
-        return [<Connection>self.items[i].connection for i in range(self.count)]
+        cdef list connections = []
+        cdef Py_ssize_t i, k
+        for k in range(self.lane_count):
+            for i in range(self.lanes[k].count):
+                connections.append(<Connection>self.lanes[k].items[i].connection)
+        return connections
 
     def __repr__(self):
         return f"<{self.count} connections>"
@@ -117,21 +165,20 @@ ctypedef struct tally_t:
     Py_ssize_t queued
 
 
-cdef tally_t fan_out(Members members, chunk_t *frame) except *:
+cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, tally_t *tally) except -1:
     """Make one frame pending at every member that is not skipped; the caller keeps its reference."""
-    cdef tally_t tally
     cdef chunk_t *met = NULL           # what the last member with something pending held, and what that became
     cdef chunk_t *joined = NULL
     cdef chunk_t *pending
     cdef outlet_t *outlet
+    cdef Py_ssize_t before = tally.queued
     cdef Py_ssize_t i
-    tally.matched = 0
-    tally.queued = 0
-    if extend_tail(members, frame):
-        tally.matched = tally.queued = members.count
-        return tally
-    for i in range(members.count):
-        outlet = members.items[i]
+    if (lane.tail_stale or not compressed) and extend_tail(lane, frame):
+        tally.matched += lane.count
+        tally.queued += lane.count
+        return 0
+    for i in range(lane.count):
+        outlet = lane.items[i]
         if outlet.skipped:
             continue
         tally.matched += 1
@@ -160,16 +207,17 @@ cdef tally_t fan_out(Members members, chunk_t *frame) except *:
             joined.refs += 1
         elif not put_frame_chunk(<Connection>outlet.connection, frame):
             continue
+        outlet.stale |= compressed
         if not outlet.dirty and outlet.pending is not NULL:
             (<Connection>outlet.connection).hub.mark_dirty(outlet)
         tally.queued += 1
     if met is not NULL:
         chunk_release(met)
         chunk_release(joined)
-    remember_tail(members, tally)
-    if tally.queued:
-        (<Connection>members.items[0].connection).hub.schedule()
-    return tally
+    remember_tail(lane, compressed, tally.queued - before)
+    if tally.queued > before:
+        (<Connection>lane.items[0].connection).hub.schedule()
+    return 0
 
 
 cdef bint push_masked(Connection connection, const chunk_t *frame) except *:
@@ -177,20 +225,23 @@ cdef bint push_masked(Connection connection, const chunk_t *frame) except *:
     cdef header_t header
     cdef const uint8_t *payload = frame.payload
     memset(&header, 0, sizeof(header))
-    cdef int header_len = parse_header(frame.data, frame.length, &header)
+    cdef int header_len = parse_header(frame.data, frame.length, &header, RSV1)
     if payload is NULL:
         payload = frame.data + header_len
-    return push_message(connection, header.opcode, payload, <size_t>header.length, None)
+    connection.outlet.stale |= header.rsv != 0
+    return push_frame(connection, header.opcode | header.rsv, payload, <size_t>header.length, None)
 
 
-cdef bint extend_tail(Members members, chunk_t *frame) noexcept:
+cdef bint extend_tail(lane_t *lane, chunk_t *frame) noexcept:
     """Join the frame to the one chunk that all members hold, if they do."""
     cdef chunk_t *chunk
-    if members.tail == 0 or members.count == 0 or frame.payload is not NULL:
+    if lane.tail == 0 or lane.count == 0 or frame.payload is not NULL:
         return False
-    chunk = members.items[0].pending
-    if chunk is NULL or chunk.serial != members.tail or <Py_ssize_t>chunk.refs != members.count:
+    chunk = lane.items[0].pending
+    if chunk is NULL or chunk.serial != lane.tail or <Py_ssize_t>chunk.refs != lane.count:
         return False
+    if CHECKS:
+        check_shared(lane, chunk)
     if any_skipped or not chunk_joins(chunk, frame.length) or not chunk_reserve(chunk, frame.length):
         return False
     memcpy(chunk.data + chunk.length, frame.data, frame.length)
@@ -198,14 +249,15 @@ cdef bint extend_tail(Members members, chunk_t *frame) noexcept:
     return True
 
 
-cdef inline void remember_tail(Members members, tally_t tally) noexcept:
+cdef inline void remember_tail(lane_t *lane, bint compressed, Py_ssize_t queued) noexcept:
     """Note the chunk that all members hold now, if there is one."""
     cdef chunk_t *chunk
-    members.tail = 0
-    if tally.queued == members.count and members.count > 1:
-        chunk = members.items[0].pending
+    lane.tail = 0
+    lane.tail_stale = compressed
+    if queued == lane.count and lane.count > 1:
+        chunk = lane.items[0].pending
         if chunk is not NULL:
-            members.tail = chunk.serial
+            lane.tail = chunk.serial
 
 
 cdef bint put_frame_chunk(Connection connection, chunk_t *frame) except *:
@@ -219,6 +271,8 @@ cdef bint put_frame_chunk(Connection connection, chunk_t *frame) except *:
         return True
     if not outlet.blocked:
         connection.send_now()
+    if outlet.sealed:
+        return False
     if not outlet.blocked:
         outlet.pending = frame
         frame.refs += 1
@@ -236,20 +290,35 @@ cdef bint any_skipped = False
 
 cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
                             object exclude):
-    cdef chunk_t *frame
     cdef tally_t tally
+    cdef Py_ssize_t k
     if members.count == 0:
         return ABSENT
+    tally.matched = tally.queued = 0
     left_out = mark_skipped(exclude, True)
     try:
-        frame = new_frame(opcode, payload, length, owner)
-        try:
-            tally = fan_out(members, frame)
-        finally:
-            chunk_release(frame)
+        for k in range(members.lane_count):
+            if members.lanes[k].count:
+                fan_out_lane(&members.lanes[k], opcode, payload, length, owner, &tally)
     finally:
         mark_skipped(left_out, False)
     return Delivery(tally.matched, tally.queued, tally.matched - tally.queued)
+
+
+cdef int fan_out_lane(lane_t *lane, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
+                      tally_t *tally) except -1:
+    """Build the frame as the members of a lane need it, and give it to all of them."""
+    cdef bytes body = None if lane.deflater is NULL else deflated(<Deflater>lane.deflater, payload, length)
+    cdef chunk_t *frame
+    if body is None:
+        frame = new_frame(opcode, payload, length, owner)
+    else:
+        frame = new_frame(opcode | RSV1, <const uint8_t *>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), body)
+    try:
+        fan_out(lane, frame, body is not None, tally)
+    finally:
+        chunk_release(frame)
+    return 0
 
 
 cdef object mark_skipped(object connections, bint skipped):

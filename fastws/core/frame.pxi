@@ -33,14 +33,15 @@ cdef enum:
 
 ctypedef struct header_t:
     uint8_t opcode
+    uint8_t rsv                # the reserved bits that are set
     bint fin
     bint masked
     uint32_t key               # masking key in wire order
     uint64_t length            # payload bytes
 
 
-cdef inline int parse_header(const uint8_t *data, size_t available, header_t *header) noexcept nogil:
-    """Read one frame header.
+cdef inline int parse_header(const uint8_t *data, size_t available, header_t *header, uint8_t extended_rsv) noexcept nogil:
+    """Read one frame header, in which an extension gives a meaning to some of the reserved bits.
 
     Returns its length, NEED_MORE, or minus the close code. The first two bytes are judged as soon as they are there.
     """
@@ -48,7 +49,8 @@ cdef inline int parse_header(const uint8_t *data, size_t available, header_t *he
     cdef uint8_t short_len
     if available < 2:
         return NEED_MORE
-    if data[0] & RSV_BITS:
+    header.rsv = data[0] & RSV_BITS
+    if header.rsv & ~extended_rsv:
         return -1002
     header.opcode = data[0] & 0x0F
     header.fin = data[0] & FIN_BIT != 0
@@ -59,6 +61,9 @@ cdef inline int parse_header(const uint8_t *data, size_t available, header_t *he
         if header.opcode > OP_PONG or not header.fin or short_len > MAX_CONTROL_LEN:
             return -1002
     elif header.opcode > OP_BINARY:
+        return -1002
+    # "An endpoint MUST NOT set the "Per-Message Compressed" bit of control frames and non-first fragments" (RFC 7692 6.1)
+    if header.rsv and header.opcode != OP_TEXT and header.opcode != OP_BINARY:
         return -1002
     extended = 0 if short_len < 126 else 2 if short_len == 126 else 8
     needed = 2 + extended + (4 if header.masked else 0)
@@ -78,10 +83,13 @@ cdef inline int parse_header(const uint8_t *data, size_t available, header_t *he
     return <int>needed
 
 
-cdef inline size_t write_header(uint8_t *out, uint8_t opcode, uint64_t length, uint8_t mask_bit) noexcept nogil:
-    """Write the header of an unfragmented frame, without its masking key; returns its length."""
+cdef inline size_t write_header(uint8_t *out, uint8_t kind, uint64_t length, uint8_t mask_bit) noexcept nogil:
+    """Write the header of an unfragmented frame, without its masking key; returns its length.
+
+    The kind of a frame is its opcode, and RSV1 where its payload is compressed.
+    """
     cdef size_t i
-    out[0] = FIN_BIT | opcode
+    out[0] = FIN_BIT | kind
     if length < 126:
         out[1] = mask_bit | <uint8_t>length
         return 2
@@ -209,10 +217,10 @@ cdef chunk_t *chunk_concat(const chunk_t *first, const chunk_t *second) noexcept
     return chunk
 
 
-cdef inline uint8_t *put_frame(uint8_t *out, uint8_t opcode, const uint8_t *payload, size_t length, bint mask,
+cdef inline uint8_t *put_frame(uint8_t *out, uint8_t kind, const uint8_t *payload, size_t length, bint mask,
                                uint32_t key) noexcept nogil:
     """Write one unfragmented frame; returns the end of it."""
-    out += write_header(out, opcode, length, MASK_BIT if mask else 0)
+    out += write_header(out, kind, length, MASK_BIT if mask else 0)
     if mask:
         memcpy(out, &key, 4)
         fastws_mask(out + 4, payload, length, key)
@@ -221,20 +229,20 @@ cdef inline uint8_t *put_frame(uint8_t *out, uint8_t opcode, const uint8_t *payl
     return out + length
 
 
-cdef chunk_t *chunk_of_frame(uint8_t opcode, const uint8_t *payload, size_t length, object owner) noexcept:
+cdef chunk_t *chunk_of_frame(uint8_t kind, const uint8_t *payload, size_t length, object owner) noexcept:
     """One unmasked frame as a chunk: a long payload is borrowed from its owner, a short one copied. NULL: no memory."""
     cdef bint borrow = length > BORROW_LEN
     cdef chunk_t *chunk = chunk_new(MAX_HEADER_LEN if borrow else MAX_HEADER_LEN + length)
     if chunk is NULL:
         return NULL
     if borrow:
-        chunk.length = write_header(chunk.data, opcode, length, 0)
+        chunk.length = write_header(chunk.data, kind, length, 0)
         chunk.payload = payload
         chunk.payload_len = length
         chunk.owner = <PyObject *>owner
         Py_INCREF(owner)
     else:
-        chunk.length = put_frame(chunk.data, opcode, payload, length, False, 0) - chunk.data
+        chunk.length = put_frame(chunk.data, kind, payload, length, False, 0) - chunk.data
     return chunk
 
 

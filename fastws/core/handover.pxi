@@ -23,11 +23,8 @@ cdef void sent_pending(Connection connection):
 
 
 cdef void hand_over(Connection connection, bint whole):
-    """Give the head of the backlog to the transport, whose buffer is empty; `whole`: all of it, chunk by chunk."""
+    """Give the head of the backlog to the transport, whose buffer is empty; `whole`: all of it, joined."""
     cdef outlet_t *outlet = &connection.outlet
-    cdef chunk_t *chunk
-    cdef iovec parts[2]
-    cdef int count
     cdef size_t length
     if outlet.handing:
         return
@@ -37,13 +34,13 @@ cdef void hand_over(Connection connection, bint whole):
             if connection.transport is None or connection.transport.is_closing():
                 outlet_drop(outlet)
                 return
-            chunk = backlog_first(outlet.backlog)
-            length = chunk_total(chunk) - outlet.backlog.offset
-            count = chunk_iov(chunk, outlet.backlog.offset, parts)
-            views = [memoryview(chunk_view(chunk, &parts[i])) for i in range(count)]
-            backlog_pop(outlet)
-            chunk_release(chunk)
+            length = outlet.queued
+            views = take_views(outlet, JOIN_LEN if whole else 0)
+            length -= outlet.queued
             connection.transport.set_write_buffer_limits(high=0)
+            if whole and len(views) > 1:
+                # Each write costs a TLS record of its own, and a system call
+                views = [b"".join(views)]
             for view in views:
                 connection.transport.write(view)
             if connection.transport.get_write_buffer_size():
@@ -59,6 +56,25 @@ cdef void hand_over(Connection connection, bint whole):
         send_failed(connection)
     finally:
         outlet.handing = False
+
+
+cdef list take_views(outlet_t *outlet, size_t most):
+    """Take the first chunk off the backlog, and those behind it that make no more than `most` bytes with it."""
+    cdef list views = []
+    cdef chunk_t *chunk
+    cdef iovec parts[2]
+    cdef size_t length = 0
+    cdef int count, i
+    while True:
+        chunk = backlog_first(outlet.backlog)
+        length += chunk_total(chunk) - outlet.backlog.offset
+        count = chunk_iov(chunk, outlet.backlog.offset, parts)
+        for i in range(count):
+            views.append(memoryview(chunk_view(chunk, &parts[i])))
+        backlog_pop(outlet)
+        chunk_release(chunk)
+        if outlet.backlog is NULL or length + chunk_total(backlog_first(outlet.backlog)) > most:
+            return views
 
 
 cdef void send_failed(Connection connection):

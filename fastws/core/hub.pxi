@@ -5,6 +5,8 @@
 # callback ends, all others by flush(), which runs once behind the callbacks of the turn. A lone push outside of any
 # callback goes out at once and only its followers in the same turn wait for flush().
 #
+# A peer that has more to say than its share waits for the others (WORK_A_TURN): it is not read from until the next turn.
+#
 # Time. One timer per loop ticks every `resolution` seconds while there are connections. A connection hangs in the bucket
 # of its next deadline; reads and messages only note the time, so the deadline is looked at when its bucket comes up and
 # moved on if something happened meanwhile.
@@ -20,6 +22,7 @@ cdef double MAX_RESOLUTION = 1.0           # seconds between two ticks, at most
 cdef double MIN_RESOLUTION = 0.01          # and at least
 
 cdef dict hubs = {}            # thread id -> the Hub that serves there
+cdef Py_ssize_t live_hubs = 0
 
 
 ctypedef struct link_t:
@@ -83,15 +86,18 @@ cdef class Hub:
     cdef size_t hand
     # Registries
     cdef Py_ssize_t live       # connections that have not ended
+    cdef set ending            # and those that are about to: a suspended handler may be all that knows them
     cdef uint64_t last_id
     cdef readonly dict groups  # name -> Group
     cdef readonly dict stored  # name -> Connection
     cdef dict retired          # names of removed groups, oldest first
+    cdef dict deflaters        # (window bits, level, threshold) -> the Deflater that all connections with these share
     # Given by the layer above: bytes of the request -> what connection.headers and .query return
     cdef object make_headers
     cdef object make_query
 
     def __cinit__(self, loop, make_headers, make_query):
+        global live_hubs
         cdef int i
         self.loop = loop
         self.call_soon = loop.call_soon
@@ -100,6 +106,9 @@ cdef class Hub:
         self.receive_ptr = <uint8_t *>malloc(RECEIVE_LEN)
         if self.receive_ptr is NULL:
             raise MemoryError
+        live_hubs += 1
+        for i in range(BUCKETS):
+            link_init(&self.buckets[i], NULL)
         self.receive_view = PyMemoryView_FromMemory(<char *>self.receive_ptr, RECEIVE_LEN, PyBUF_WRITE)
         self.get_buffer = self._get_buffer
         self.turn = 1
@@ -107,16 +116,20 @@ cdef class Hub:
         self.doomed = []
         self.now = loop.time()
         self.resolution = MAX_RESOLUTION
-        for i in range(BUCKETS):
-            link_init(&self.buckets[i], NULL)
+        self.ending = set()
         self.groups = {}
         self.stored = {}
         self.retired = {}
+        self.deflaters = {}
         self.make_headers = make_headers
         self.make_query = make_query
 
     def __dealloc__(self):
+        global live_hubs
         cdef size_t i
+        if self.receive_ptr is NULL:
+            return             # wrong arguments: nothing was made
+        live_hubs -= 1
         for i in range(self.dirty_len):
             Py_DECREF(<object>self.dirty[i].connection)
         free(self.dirty)
@@ -192,6 +205,8 @@ cdef class Hub:
                     sent_pending(<Connection>outlet.connection)
                 except Exception:
                     logger.exception("sending to %r failed", <Connection>outlet.connection)
+            if CHECKS:
+                check_outlet(outlet)
             Py_DECREF(<object>outlet.connection)
         if self.dirty is NULL:
             self.dirty = dirty
@@ -257,6 +272,14 @@ cdef class Hub:
     cdef uint64_t next_id(self) noexcept:
         self.last_id += 1
         return self.last_id
+
+    cdef Deflater shared_deflater(self, int window_bits, int level, size_t threshold):
+        """The one Deflater for a window size, as a service sets it; it lives as long as this hub."""
+        cdef tuple key = (window_bits, level, threshold)
+        cdef Deflater deflater = self.deflaters.get(key)
+        if deflater is None:
+            deflater = self.deflaters[key] = Deflater.__new__(Deflater, window_bits, level, threshold, False)
+        return deflater
 
     # Public API
 

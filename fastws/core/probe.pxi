@@ -3,9 +3,15 @@
 @cython.final
 cdef class FrameReader:
     cdef reader_t reader
+    cdef Inflater history
 
-    def __cinit__(self, *, uint64_t max_message_size=1048576, bint client=False):
-        reader_init(&self.reader, max_message_size, not client)
+    def __cinit__(self, *, uint64_t max_message_size=1048576, uint32_t max_fragments=16384, bint client=False,
+                  int window_bits=0, bint takeover=False):
+        reader_init(&self.reader, max_message_size, max_fragments, not client)
+        if window_bits:
+            if takeover:
+                self.history = Inflater.__new__(Inflater, window_bits)
+            reader_inflates(&self.reader, <uint8_t>window_bits, self.history)
 
     def __dealloc__(self):
         reader_reset(&self.reader)
@@ -22,6 +28,8 @@ cdef class FrameReader:
         while position < end:
             result = NULL
             kind = reader_next(&self.reader, &position, end, &result)
+            if CHECKS and kind >= 0:
+                check_reader(&self.reader)
             if kind == EVENT_NONE:
                 continue
             if kind < 0:
@@ -75,6 +83,17 @@ def build_frame(uint8_t opcode, data, key=None):
     return bytes(frame[: end - start])
 
 
+def read_close_payload(bytes payload not None):
+    """The code and the reason of a close frame's payload, or minus the code to fail with and ""."""
+    return parse_close(payload)
+
+
+def build_close_payload(int code, str reason not None):
+    """The payload of a close frame; a reason that is too long is cut."""
+    return make_close(code, reason)
+
+
 def live_objects():
-    """How many chunks of frames and incomplete messages exist now, in all loops of the process."""
-    return {"chunks": live_chunks, "partials": live_partials}
+    """How many of everything that is made per connection, frame or loop exist now, in all loops of the process."""
+    return {"hubs": live_hubs, "connections": live_connections, "chunks": live_chunks, "backlogs": live_backlogs,
+            "partials": live_partials}

@@ -4,22 +4,69 @@
 
 cdef bint push_message(Connection connection, uint8_t opcode, const uint8_t *payload, size_t length,
                        object owner) except *:
-    """A text or binary message; `owner` keeps the payload alive. False when it is dropped."""
+    """A text or binary message, compressed where that was negotiated; `owner` keeps the payload alive.
+
+    False when it is dropped: that is decided before it is compressed, or the peer would miss a part of the history.
+    """
+    cdef outlet_t *outlet = &connection.outlet
+    cdef bytes body
+    if outlet.deflater is not NULL and outlet.accepting and may_queue(connection, length):
+        body = compress(connection, payload, length)
+        if body is not None:
+            return push_frame(connection, opcode | RSV1, <const uint8_t *>PyBytes_AS_STRING(body),
+                              PyBytes_GET_SIZE(body), body)
+    return push_frame(connection, opcode, payload, length, owner)
+
+
+cdef bint push_frame(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner) except *:
+    """A whole message in one frame; False when it is dropped."""
     cdef outlet_t *outlet = &connection.outlet
     if not outlet.accepting:
         return False
     if outlet.blocked:
-        if not outlet_fits(outlet, length + MAX_HEADER_LEN):
-            give_up_on(connection)
+        if not may_queue(connection, length):
             return False
-        queue_frame(outlet, opcode, payload, length, owner)
+        queue_frame(outlet, kind, payload, length, owner)
         return True
     if length > BORROW_LEN and not outlet.masking:
-        put_alone(connection, new_frame(opcode, payload, length, owner))
+        put_alone(connection, new_frame(kind, payload, length, owner))
     else:
-        put_pending(connection, opcode, payload, length)
+        put_pending(connection, kind, payload, length)
     settle(connection)
+    return not outlet.sealed
+
+
+cdef inline bint may_queue(Connection connection, size_t length) except *:
+    """Whether a message of so many bytes may be pushed now; one that may not ends the connection."""
+    if connection.outlet.blocked and not outlet_fits(&connection.outlet, length + MAX_HEADER_LEN):
+        give_up_on(connection)
+        return False
     return True
+
+
+cdef inline bytes deflated(Deflater deflater, const uint8_t *payload, size_t length):
+    """A compressed message for all who share the Deflater, or None where that does not pay."""
+    cdef bytes body
+    if length < deflater.threshold or length == 0:
+        return None
+    body = deflater.deflate(payload, length)
+    return body if <size_t>PyBytes_GET_SIZE(body) < length else None
+
+
+cdef bytes compress(Connection connection, const uint8_t *payload, size_t length):
+    """A compressed message for one connection, or None where that does not pay."""
+    cdef outlet_t *outlet = &connection.outlet
+    cdef Deflater shared = <Deflater>outlet.deflater
+    cdef Deflater own = None if connection.history is None else connection.history.deflater
+    if own is None:
+        return deflated(shared, payload, length)
+    if length < shared.threshold or length == 0:
+        return None
+    if outlet.stale:
+        outlet.stale = False
+        own.forget()
+    # It is part of the history now, and goes out even where it did not shrink
+    return own.deflate(payload, length)
 
 
 cdef void give_up_on(Connection connection):
@@ -36,16 +83,16 @@ cdef inline chunk_t *new_frame(uint8_t opcode, const uint8_t *payload, size_t le
     return chunk
 
 
-cdef int queue_frame(outlet_t *outlet, uint8_t opcode, const uint8_t *payload, size_t length, object owner) except -1:
+cdef int queue_frame(outlet_t *outlet, uint8_t kind, const uint8_t *payload, size_t length, object owner) except -1:
     """Behind what waits already."""
     cdef chunk_t *chunk
     if not outlet.masking:
-        chunk = new_frame(opcode, payload, length, owner)
+        chunk = new_frame(kind, payload, length, owner)
     else:
         chunk = chunk_new(length + MAX_HEADER_LEN)
         if chunk is NULL:
             raise MemoryError
-        chunk.length = put_frame(chunk.data, opcode, payload, length, True, masking_key()) - chunk.data
+        chunk.length = put_frame(chunk.data, kind, payload, length, True, masking_key()) - chunk.data
     backlog_append(outlet, chunk, 0)
     return 0
 
@@ -55,6 +102,9 @@ cdef int put_alone(Connection connection, chunk_t *chunk) except -1:
     cdef outlet_t *outlet = &connection.outlet
     if outlet.pending is not NULL:
         connection.send_now()
+        if outlet.sealed:
+            chunk_release(chunk)
+            return 0
         if outlet.blocked:
             backlog_append(outlet, chunk, 0)
             return 0
@@ -62,7 +112,7 @@ cdef int put_alone(Connection connection, chunk_t *chunk) except -1:
     return 0
 
 
-cdef int put_pending(Connection connection, uint8_t opcode, const uint8_t *payload, size_t length) except -1:
+cdef int put_pending(Connection connection, uint8_t kind, const uint8_t *payload, size_t length) except -1:
     """Join a frame to those pending."""
     cdef outlet_t *outlet = &connection.outlet
     cdef size_t needed = length + MAX_HEADER_LEN
@@ -70,10 +120,12 @@ cdef int put_pending(Connection connection, uint8_t opcode, const uint8_t *paylo
     cdef uint8_t *end
     if outlet.pending is not NULL and not chunk_joins(outlet.pending, needed):
         connection.send_now()
+        if outlet.sealed:
+            return 0
         if outlet.blocked:
-            return queue_frame(outlet, opcode, payload, length, None)
+            return queue_frame(outlet, kind, payload, length, None)
     chunk = own_pending(connection, needed)
-    end = put_frame(chunk.data + chunk.length, opcode, payload, length, outlet.masking,
+    end = put_frame(chunk.data + chunk.length, kind, payload, length, outlet.masking,
                     masking_key() if outlet.masking else 0)
     chunk.length = end - chunk.data
     return 0
@@ -120,7 +172,8 @@ cdef inline int settle(Connection connection) except -1:
         return 0
     # First of all: a loop that is closed refuses, and the descriptor may be somebody else's by then
     hub.schedule()
-    if hub.current is not None or outlet.turn == hub.turn:
+    # Without a socket of its own (TLS) each write costs a record and its encryption: one a turn
+    if hub.current is not None or outlet.turn == hub.turn or outlet.fd < 0:
         hub.mark_dirty(outlet)
     else:
         outlet.turn = hub.turn

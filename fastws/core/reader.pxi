@@ -13,6 +13,9 @@
 #
 # A message in fragments gathers in partial_t.message whatever its frames look like. Text that is not whole is validated
 # as it comes, so that it fails at its first wrong byte; whole text is validated by decoding it.
+#
+# A compressed message is inflated as it comes, a bounded piece at a time: it is what comes out that gathers, is validated
+# and counts against the limit, whatever a peer made of how few bytes.
 
 cdef enum event_kind:
     # A reader's events; minus a close code where the peer broke the protocol
@@ -41,6 +44,9 @@ ctypedef struct partial_t:
     uint8_t control_len
     # The message that its frames gather in
     uint8_t message_opcode     # OP_TEXT, OP_BINARY, or 0 outside of a message
+    PyObject *inflater         # owned; NULL when the message is not compressed
+    uint64_t wire_len          # bytes of its frames so far, as the peer sent them
+    uint32_t fragments         # frames so far
     uint8_t *message
     size_t message_len
     size_t message_capacity
@@ -50,16 +56,29 @@ ctypedef struct partial_t:
 ctypedef struct reader_t:
     partial_t *partial         # NULL while nothing is incomplete
     uint64_t max_message_size  # bytes
+    uint32_t max_fragments     # frames of a message
     bint expects_mask          # a server's reader
+    uint8_t rsv                # RSV1 where permessage-deflate was negotiated
+    uint8_t window_bits        # of the peer's compressor
+    PyObject *history          # borrowed: the peer's Inflater if it takes its context over, or NULL
 
 
 cdef Py_ssize_t live_partials = 0
 
 
-cdef inline void reader_init(reader_t *reader, uint64_t max_message_size, bint expects_mask) noexcept:
-    reader.partial = NULL
+cdef inline void reader_init(reader_t *reader, uint64_t max_message_size, uint32_t max_fragments,
+                             bint expects_mask) noexcept:
+    memset(reader, 0, sizeof(reader_t))
     reader.max_message_size = max_message_size
+    reader.max_fragments = max_fragments
     reader.expects_mask = expects_mask
+
+
+cdef inline void reader_inflates(reader_t *reader, uint8_t window_bits, Inflater history) noexcept:
+    """From here on the peer may compress its messages; `history`, kept alive by the caller, where it keeps a window."""
+    reader.rsv = RSV1
+    reader.window_bits = window_bits
+    reader.history = NULL if history is None else <PyObject *>history
 
 
 cdef void reader_reset(reader_t *reader) noexcept:
@@ -67,6 +86,7 @@ cdef void reader_reset(reader_t *reader) noexcept:
     global live_partials
     if reader.partial is not NULL:
         live_partials -= 1
+        Py_XDECREF(reader.partial.inflater)
         free(reader.partial.message)
         free(reader.partial)
         reader.partial = NULL
@@ -103,12 +123,12 @@ cdef int reader_next(reader_t *reader, uint8_t **position, uint8_t *end, PyObjec
         return reader_payload(reader, position, end, result)
     # 2. The header, in place or gathered in the spill
     if partial is not NULL and partial.spill_len:
-        header_len = reader_spill(partial, position, end, &header)
+        header_len = reader_spill(reader, position, end, &header)
         if header_len <= 0:
             return header_len
         partial.spill_len = 0
     else:
-        header_len = parse_header(position[0], end - position[0], &header)
+        header_len = parse_header(position[0], end - position[0], &header, reader.rsv)
         if header_len < 0:
             return header_len
         if header_len == NEED_MORE:
@@ -125,9 +145,10 @@ cdef int reader_next(reader_t *reader, uint8_t **position, uint8_t *end, PyObjec
         return header_len
     # 4. A whole message or control frame that lies complete in front of us: the way of nearly all
     if header.fin and header.opcode != OP_CONTINUATION and <uint64_t>(end - position[0]) >= header.length:
-        reader_settle(reader)
-        return reader_whole(&header, position, result)
-    # 5. The rest comes in pieces
+        if not header.rsv:
+            reader_settle(reader)
+            return reader_whole(&header, position, result)
+    # 5. The rest comes in pieces, or is compressed
     partial = reader_partial(reader)
     partial.in_payload = True
     partial.fin = header.fin
@@ -138,18 +159,33 @@ cdef int reader_next(reader_t *reader, uint8_t **position, uint8_t *end, PyObjec
     if header.opcode == OP_TEXT or header.opcode == OP_BINARY:
         partial.message_opcode = header.opcode
         partial.message_len = 0
+        partial.wire_len = 0
+        partial.fragments = 0
         memset(&partial.utf8, 0, sizeof(partial.utf8))
+        if header.rsv:
+            reader_begin_inflating(reader)
+    if header.opcode <= OP_BINARY:
+        partial.wire_len += header.length
+        partial.fragments += 1
     return reader_payload(reader, position, end, result)
 
 
-cdef int reader_spill(partial_t *partial, uint8_t **position, uint8_t *end, header_t *header) noexcept:
+cdef int reader_begin_inflating(reader_t *reader) except -1:
+    inflater = <Inflater>reader.history if reader.history is not NULL else Inflater.__new__(Inflater, reader.window_bits)
+    Py_INCREF(inflater)
+    reader.partial.inflater = <PyObject *>inflater
+    return 0
+
+
+cdef int reader_spill(reader_t *reader, uint8_t **position, uint8_t *end, header_t *header) noexcept:
     """Complete a header that was cut, byte by byte; its length, NEED_MORE, or minus the close code."""
+    cdef partial_t *partial = reader.partial
     cdef int header_len
     while position[0] < end:
         partial.spill[partial.spill_len] = position[0][0]
         partial.spill_len += 1
         position[0] += 1
-        header_len = parse_header(partial.spill, partial.spill_len, header)
+        header_len = parse_header(partial.spill, partial.spill_len, header, reader.rsv)
         if header_len != NEED_MORE:
             return header_len
     return NEED_MORE
@@ -166,11 +202,22 @@ cdef inline int reader_admit(const reader_t *reader, const header_t *header) noe
         return 0
     if in_message != (header.opcode == OP_CONTINUATION):
         return -1002
+    if in_message and partial.fragments >= reader.max_fragments:
+        return -1008
+    if header.rsv or (in_message and partial.inflater is not NULL):
+        return reader_admit_compressed(reader, header)
     if header.length > reader.max_message_size:
         return -1009
     if in_message and partial.message_len > reader.max_message_size - header.length:
         return -1009
     return 0
+
+
+cdef int reader_admit_compressed(const reader_t *reader, const header_t *header) noexcept:
+    """What cannot be compressed grows a little, and then it may be sent in small pieces: twice the limit bounds that."""
+    cdef uint64_t most = reader.max_message_size + min(reader.max_message_size, <uint64_t>1 << 62) + FIRST_MESSAGE_LEN
+    cdef uint64_t before = 0 if header.rsv else reader.partial.wire_len
+    return -1009 if header.length > most or before > most - header.length else 0
 
 
 cdef inline int reader_whole(const header_t *header, uint8_t **position, PyObject **result) except? -1:
@@ -211,6 +258,7 @@ cdef int reader_payload(reader_t *reader, uint8_t **position, uint8_t *end, PyOb
     cdef uint8_t *payload = position[0]
     cdef size_t length = end - payload
     cdef bint is_control = partial.opcode & 0x8 != 0
+    cdef int failure
     if length > partial.remaining:
         length = <size_t>partial.remaining
     fastws_mask(payload, payload, length, partial.key)
@@ -220,7 +268,11 @@ cdef int reader_payload(reader_t *reader, uint8_t **position, uint8_t *end, PyOb
     if is_control:
         memcpy(partial.control + partial.control_len, payload, length)
         partial.control_len += <uint8_t>length
-    elif not reader_gather(partial, payload, length):
+    elif partial.inflater is not NULL:
+        failure = reader_inflate(reader, payload, length)
+        if failure:
+            return failure
+    elif not reader_gather(partial, reader.max_message_size, payload, length):
         return -1007
     if partial.remaining:
         return EVENT_NONE
@@ -239,14 +291,48 @@ cdef int reader_control(reader_t *reader, PyObject **result) except? -1:
     return opcode
 
 
-cdef bint reader_gather(partial_t *partial, const uint8_t *payload, size_t length) except? False:
-    """Append to the message in the making; False when it can no longer be UTF-8."""
+cdef int reader_inflate(reader_t *reader, const uint8_t *payload, size_t length) except? -1:
+    """Inflate what came, the end of the message with its last byte; 0, or minus the close code."""
+    cdef partial_t *partial = reader.partial
+    cdef Inflater inflater = <Inflater>partial.inflater
+    cdef int failure
+    inflater.feed(PyMemoryView_FromMemory(<char *>payload, length, PyBUF_READ))
+    failure = reader_drain_inflater(reader, inflater)
+    if failure == 0 and partial.fin and partial.remaining == 0:
+        inflater.finish()
+        failure = reader_drain_inflater(reader, inflater)
+    return failure
+
+
+cdef int reader_drain_inflater(reader_t *reader, Inflater inflater) except? -1:
+    cdef partial_t *partial = reader.partial
+    cdef size_t most, room
+    cdef bytes piece
+    while True:
+        room = reader.max_message_size - partial.message_len
+        # One byte more than fits tells whether there is more; none would mean "no limit" to zlib
+        most = min(room, <size_t>(INFLATE_LEN - 1)) + 1
+        try:
+            piece = inflater.read(most)
+        except zlib_error:
+            return -1007
+        if <size_t>PyBytes_GET_SIZE(piece) > room:
+            return -1009
+        if not reader_gather(partial, reader.max_message_size, <const uint8_t *>PyBytes_AS_STRING(piece),
+                             PyBytes_GET_SIZE(piece)):
+            return -1007
+        if <size_t>PyBytes_GET_SIZE(piece) < most:
+            return 0
+
+
+cdef bint reader_gather(partial_t *partial, size_t most, const uint8_t *payload, size_t length) except? False:
+    """Append to the message in the making, which may have `most` bytes; False when it can no longer be UTF-8."""
     cdef size_t needed = partial.message_len + length
     cdef size_t capacity
     cdef uint8_t *message
     if needed > partial.message_capacity:
         # The size that the peer announced is not believed before its bytes are here
-        capacity = max(needed, 2 * partial.message_capacity, <size_t>FIRST_MESSAGE_LEN)
+        capacity = max(needed, min(max(2 * partial.message_capacity, <size_t>FIRST_MESSAGE_LEN), most))
         message = <uint8_t *>realloc(partial.message, capacity)
         if message is NULL:
             raise MemoryError

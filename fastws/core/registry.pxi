@@ -133,7 +133,7 @@ cdef int leave_group(Connection connection, Group group) except -1:
 
 cdef int take_out(Connection connection, Group group) except -1:
     cdef Py_ssize_t place = connection.memberships.pop(group)
-    cdef Connection moved = group.members.remove(place)
+    cdef Connection moved = group.members.remove(connection, place)
     if moved is not None:
         moved.memberships[group] = place
     return 0

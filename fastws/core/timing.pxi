@@ -39,7 +39,12 @@ cdef void check_ping(Connection connection, double now):
     if connection.last_seen >= connection.ping_sent:
         connection.ping_sent = 0  # answered, or none was sent
     if connection.ping_sent and endpoint.ping_timeout:
-        if now - connection.ping_sent >= endpoint.ping_timeout:
+        if now - connection.ping_sent < endpoint.ping_timeout:
+            return
+        if connection.paused:
+            # Its pong may lie in front of us: it is we who do not listen
+            connection.ping_sent = now
+        else:
             fail(connection, 1011, "ping timeout")
             if connection.transport is not None:
                 connection.transport.abort()

@@ -30,6 +30,7 @@ ctypedef struct backlog_t:
 
 ctypedef struct outlet_t:
     PyObject *connection       # borrowed: the Connection that this is part of
+    PyObject *deflater         # borrowed from the hub: the shared Deflater, or NULL where nothing is compressed
     chunk_t *pending           # frames of this turn, or NULL
     int fd                     # the socket, or -1: only the transport may write
     uint32_t turn              # the last turn in which a lone push went out at once
@@ -41,6 +42,7 @@ ctypedef struct outlet_t:
     uint8_t sealed                # nothing can be sent any more
     uint8_t handing               # the transport is being written to
     uint8_t masking               # a client's: frames leave masked
+    uint8_t stale                 # compressed frames passed that the connection's own Deflater does not know
     int error                  # errno of the send that failed, or 0
     size_t sent                # bytes of pending that the kernel took, when not all
     size_t queued              # bytes in the backlog and handed to the transport
@@ -79,8 +81,12 @@ cdef inline void outlet_send(outlet_t *outlet) noexcept nogil:
 # ---------------------------------------------------------------------------------------------------------------------
 # The backlog
 
+cdef Py_ssize_t live_backlogs = 0
+
+
 cdef bint backlog_append(outlet_t *outlet, chunk_t *chunk, size_t offset) except False:
     """Queue what follows `offset` of the chunk; takes over the caller's reference."""
+    global live_backlogs
     cdef backlog_t *backlog = outlet.backlog
     cdef chunk_t **chunks
     cdef size_t i
@@ -89,6 +95,7 @@ cdef bint backlog_append(outlet_t *outlet, chunk_t *chunk, size_t offset) except
         backlog = outlet.backlog = <backlog_t *>calloc(1, sizeof(backlog_t))
         if backlog is NULL:
             raise MemoryError
+        live_backlogs += 1
     if backlog.count == backlog.capacity:
         chunks = <chunk_t **>malloc(max(2 * backlog.capacity, <size_t>8) * sizeof(chunk_t *))
         if chunks is NULL:
@@ -113,12 +120,14 @@ cdef inline chunk_t *backlog_first(const backlog_t *backlog) noexcept:
 
 cdef void backlog_pop(outlet_t *outlet) noexcept:
     """Forget the first chunk; its reference passes to the caller. An empty backlog is given back."""
+    global live_backlogs
     cdef backlog_t *backlog = outlet.backlog
     outlet.queued -= chunk_total(backlog_first(backlog)) - backlog.offset
     backlog.head = (backlog.head + 1) & (backlog.capacity - 1)
     backlog.count -= 1
     backlog.offset = 0
     if backlog.count == 0:
+        live_backlogs -= 1
         free(backlog.chunks)
         free(backlog)
         outlet.backlog = NULL

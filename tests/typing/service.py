@@ -19,7 +19,12 @@ class Message:
 
 @http.base_path("/rooms/{room}")
 @ws.upgrade_path(
-    "/socket", subprotocols=["chat.v2", "chat.v1"], max_message_size=65536, idle_timeout=60, allowed_origins=None
+    "/socket",
+    subprotocols=["chat.v2", "chat.v1"],
+    max_message_size=65536,
+    idle_timeout=60,
+    allowed_origins=None,
+    upgrade_timeout=3,
 )
 class Rooms:
     """Every annotation, with every argument that it gives."""
@@ -34,6 +39,17 @@ class Rooms:
             delivery: ws.Delivery = ws.broadcast_text("tick", exclude=None)
             if not delivery:
                 continue
+
+    @ws.on_upgrade
+    async def check(self, request: http.Request, upgrade: ws.Upgrade, room: str) -> None:
+        token: str | None = request.cookies.get("token")
+        if token is None and request.peer_certificate is None:
+            raise http.Refuse(401, "who are you?", headers={"WWW-Authenticate": "Bearer"})
+        upgrade.attributes["token"] = token
+        upgrade.headers["X-Room"] = room
+        upgrade.headers.add("Set-Cookie", f"room={room}")
+        if "chat.v1" in upgrade.subprotocols and upgrade.subprotocol is None:
+            upgrade.subprotocol = "chat.v1"
 
     @ws.on_open
     async def opened(self, connection: ws.Connection, room: str) -> None:

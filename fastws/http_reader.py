@@ -1,0 +1,403 @@
+"""The requests of one HTTP/1.1 connection: bytes in, exchanges out, no I/O.
+
+Theory of operation. httptools (llhttp, strict) parses; its callbacks only note what they see and put each complete
+request on the list of exchanges, together with what is to answer it: a resource, a service's WebSocket, or a refusal
+that is known already. Nothing is answered here, for an exception of a callback ends the parser.
+
+::
+
+    HEAD ──▶ BODY ──▶ IDLE ──▶ HEAD ...
+      │        │
+      └────────┴────▶ ENDED                  a WebSocket follows, or bytes that are no HTTP: nothing more is parsed
+
+The parser tells what it has found and not where, so limits are kept by what it is given: a head that is not complete
+when all that it may have is read is too large, in however many pieces it came.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from .forwarded import ContradictionError
+from .handshake import has_token, is_host
+from .heads import error_response, origin_form
+from .http import Request, Response
+
+if TYPE_CHECKING:
+    from .forwarded import TrustedProxies
+    from .service import Match, Resource, Router, Service
+
+__all__ = ["Exchange", "HttpLimits", "Reading", "RequestReader"]
+
+logger = logging.getLogger("fastws.http")
+
+# How much is parsed at most at a time: the parser cannot be stopped between two requests, so this bounds how many wait.
+PIECE: Final = 1 << 16  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What a client may send, and how long it may take.
+
+    Attributes:
+        max_head_size: bytes of the request line and all header fields, line ends included. What frames a chunked body,
+            a chunk's header or its trailer, is bounded by as much, or twice that where it begins behind something else.
+        max_head_fields: header fields of a request.
+        max_body_size: bytes of a body.
+        handshake_timeout: seconds until a head is complete, and again until its body is.
+        keep_alive_timeout: seconds that a connection may idle between two requests.
+    """
+
+    max_head_size: int = 16384
+    max_head_fields: int = 128
+    max_body_size: int = 1 << 20
+    handshake_timeout: float = 10.0
+    keep_alive_timeout: float = 75.0
+
+
+class Reading(enum.Enum):
+    """What is being read."""
+
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    IDLE = enum.auto()
+    ENDED = enum.auto()
+
+
+class Exchange:
+    """A request and what answers it: a response that is known already, a service's WebSocket, or a resource."""
+
+    __slots__ = ("body", "body_size", "expects_continue", "keep_alive", "request", "resource", "response", "service")
+
+    def __init__(self, request: Request | None, keep_alive: bool, response: Response | None = None) -> None:
+        self.request = request
+        self.keep_alive = keep_alive
+        self.response = response
+        self.service: Service | None = None
+        self.resource: Resource | None = None
+        self.body: list[bytes] = []
+        self.body_size = 0
+        self.expects_continue = False
+
+
+class _Stop(Exception):
+    """Raised in a callback, makes the parser stop; the response is in `RequestReader._fault`."""
+
+
+class RequestReader:
+    """Reads the requests of a connection.
+
+    Args:
+        limits: what a client may send.
+        router: finds what answers a request.
+        address: host and port of the peer, or None.
+        certificate: what the peer showed in its TLS handshake, or None.
+        proxies: tells for whom the peer speaks, if it is a proxy that is trusted; else None.
+
+    Attributes:
+        exchanges: complete requests, each with what answers it, in order; taken out by whoever answers them.
+        incomplete: the exchange whose body is being read, or None.
+        reading: what is being read.
+    """
+
+    __slots__ = (
+        "_address",
+        "_certificate",
+        "_chunked",
+        "_fault",
+        "_foreign_upgrade",
+        "_headers",
+        "_is_behind",
+        "_limits",
+        "_parser",
+        "_proxies",
+        "_router",
+        "_target",
+        "_undigested",
+        "_upgrade",
+        "exchanges",
+        "incomplete",
+        "reading",
+    )
+
+    # The request that is being read, from `on_message_begin` on.
+    _target: bytes
+    _headers: list[tuple[bytes, bytes]]
+    _upgrade: bytes
+    _chunked: bool
+
+    def __init__(
+        self,
+        limits: HttpLimits,
+        router: Router,
+        address: tuple[str, int] | None,
+        certificate: dict[str, Any] | None = None,
+        proxies: TrustedProxies | None = None,
+    ) -> None:
+        self._limits = limits
+        self._router = router
+        self._address = address
+        self._certificate = certificate
+        self._proxies = proxies
+        self._parser = HttpRequestParser(self)
+        self.reading = Reading.HEAD
+        self.exchanges: deque[Exchange] = deque()
+        self.incomplete: Exchange | None = None
+        # Bytes that the parser took without telling us that something is complete: a head, a part of a body.
+        self._undigested = 0
+        # Whether the head that is being read begins behind another request in the same piece.
+        self._is_behind = False
+        self._foreign_upgrade = False
+        self._fault: Response | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Read a piece of what came in; returns what is left of it, or follows a request to upgrade."""
+        size = self._piece_size()
+        piece, rest = (data, b"") if len(data) <= size else (data[:size], data[size:])
+        self._undigested += len(piece)
+        if self.reading is Reading.IDLE:
+            self._is_behind = False
+        try:
+            self._parser.feed_data(piece)
+        except HttpParserUpgrade as upgrade:
+            return self._switch(piece[upgrade.args[0] :] + rest)
+        except HttpParserError as error:
+            self._end(self._explain_stop(error))
+        else:
+            if self._undigested >= self._limits.max_head_size:
+                # A head, a chunk header or a trailer that does not end.
+                self._end(error_response(431))
+        return rest
+
+    def _piece_size(self) -> int:
+        """Return how much to read at a time: a head not beyond its limit, and the framing of a body neither."""
+        limit = self._limits.max_head_size
+        if self.reading is not Reading.BODY:
+            limit -= self._undigested
+        elif not self._chunked:
+            limit = PIECE
+        return max(1, min(limit, PIECE))
+
+    def _switch(self, rest: bytes) -> bytes:
+        if self._foreign_upgrade:
+            rest = self._head_without_upgrade() + rest
+            self._parser = HttpRequestParser(self)
+            self._foreign_upgrade = False
+            self.reading = Reading.HEAD
+        else:
+            self.reading = Reading.ENDED
+        return rest
+
+    def close(self) -> None:
+        """Let go of the parser, which holds us by its callbacks."""
+        del self._parser
+
+    # --- The parser calls; an exception ends it.
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if self.reading is Reading.IDLE:
+            self.reading = Reading.HEAD
+        self._target = b""
+        self._headers = []
+        self._upgrade = b""
+        self._chunked = False
+
+    def on_url(self, part: bytes) -> None:
+        """Take the request target, or a part of it."""
+        self._target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field; those of a trailer go to a list that nobody reads."""
+        name, value = name.lower(), value.rstrip(b" \t")
+        self._headers.append((name, value))
+        if len(self._headers) > self._limits.max_head_fields:
+            self._stop(error_response(431))
+        if name == b"upgrade":
+            self._upgrade = self._upgrade + b"," + value if self._upgrade else value
+
+    def on_headers_complete(self) -> None:
+        """Decide what answers the request, or refuse it before its body is read."""
+        parser = self._parser
+        self._undigested = 0
+        self.reading = Reading.BODY
+        self._check_size()
+        method = parser.get_method().decode()
+        upgrading = parser.should_upgrade()
+        if upgrading and not has_token(self._upgrade, b"websocket"):
+            self._ignore_upgrade(method)
+            return
+        request = self._make_request(method)
+        exchange = self.incomplete = Exchange(request, keep_alive=not upgrading and parser.should_keep_alive())
+        if not upgrading:
+            if request.http_version not in ("1.1", "1.0"):
+                self._stop(error_response(505))
+            self._check_host(request)
+            self._check_framing(exchange, request)
+        self._route(exchange, request, upgrading)
+        if exchange.expects_continue and exchange.response is not None:
+            self._stop(exchange.response)
+
+    def on_chunk_header(self) -> None:
+        """Note that the body makes progress."""
+        self._undigested = 0
+
+    def on_body(self, data: bytes) -> None:
+        """Take a part of a body; without a resource it is only counted."""
+        exchange = self.incomplete
+        assert exchange is not None
+        self._undigested = 0
+        exchange.expects_continue = False
+        exchange.body_size += len(data)
+        if exchange.body_size > self._limits.max_body_size:
+            self._stop(error_response(413))
+        if exchange.resource is not None:
+            exchange.body.append(data)
+
+    def on_message_complete(self) -> None:
+        """Put the request on the list."""
+        exchange = self.incomplete
+        if exchange is None:  # _ignore_upgrade
+            return
+        if exchange.body and exchange.request is not None:
+            exchange.request.body = b"".join(exchange.body)
+        self.exchanges.append(exchange)
+        self.incomplete = None
+        self._undigested = 0
+        self._is_behind = True
+        self.reading = Reading.IDLE
+
+    # --- What they note.
+
+    def _check_size(self) -> None:
+        """Refuse a head that is too large and yet was read.
+
+        It began behind another request, in the middle of a piece. All that is known of its size are its parts; 17
+        is what any head has besides: a method, two blanks, the version and two line ends.
+        """
+        size = 17
+        if self._is_behind:
+            size += len(self._target) + sum(len(name) + len(value) + 3 for name, value in self._headers)
+        if size > self._limits.max_head_size:
+            self._stop(error_response(431))
+
+    def _stop(self, response: Response) -> NoReturn:
+        self._fault = response
+        raise _Stop
+
+    def _make_request(self, method: str) -> Request:
+        target = origin_form(self._target)
+        if target is None:
+            self._stop(error_response(400))
+        address = self._address if self._proxies is None else self._client(self._proxies)
+        version = self._parser.get_http_version()
+        headers, self._headers = self._headers, []
+        return Request(method, target, headers, version, address, peer_certificate=self._certificate)
+
+    def _client(self, proxies: TrustedProxies) -> tuple[str, int] | None:
+        try:
+            return proxies.client(self._address, self._headers)
+        except ContradictionError:
+            self._stop(error_response(400))
+
+    def _ignore_upgrade(self, method: str) -> None:
+        """Drop the Upgrade of a protocol that we do not speak, as a server may (RFC 9110 section 7.8).
+
+        The parser takes everything behind such a head for the new protocol, also the body of a POST, so another parser
+        gets the same head without the field (`feed`).
+        """
+        if method == "CONNECT":
+            self._stop(error_response(501))
+        self._foreign_upgrade = True
+
+    def _head_without_upgrade(self) -> bytes:
+        line = b"%b %b HTTP/%b" % (
+            self._parser.get_method(),
+            self._target,
+            self._parser.get_http_version().encode(),
+        )
+        # No larger than it came, for it is measured again.
+        fields = (name + b":" + value for name, value in self._headers if name != b"upgrade")
+        return b"\r\n".join((line, *fields, b"", b""))
+
+    def _check_host(self, request: Request) -> None:
+        """Refuse a request for nobody, or for two (RFC 9112 section 3.2)."""
+        hosts = [value for name, value in request.raw_headers if name == b"host"]
+        if not hosts and request.http_version == "1.0":
+            return
+        if len(hosts) != 1 or not is_host(hosts[0]):
+            self._stop(error_response(400))
+
+    def _check_framing(self, exchange: Exchange, request: Request) -> None:
+        """Refuse bodies that could end in two places (RFC 9112 section 6), and those that are too large."""
+        has_body = False
+        for name, value in request.raw_headers:
+            if name == b"content-length":
+                has_body = self._check_length(value)
+            elif name == b"transfer-encoding":
+                has_body = self._chunked = True
+                if request.http_version == "1.0":
+                    self._stop(error_response(400))
+                if value.lower() != b"chunked":
+                    self._stop(error_response(501))
+            elif name == b"expect" and request.http_version == "1.1":
+                if value.lower() != b"100-continue":
+                    self._stop(error_response(417))
+                exchange.expects_continue = True
+        exchange.expects_continue = exchange.expects_continue and has_body
+
+    def _check_length(self, value: bytes) -> bool:
+        # The parser takes any number of leading zeros, and `int` does not.
+        if len(value) > 18 or int(value) > self._limits.max_body_size:
+            self._stop(error_response(413))
+        return int(value) > 0
+
+    def _route(self, exchange: Exchange, request: Request, upgrading: bool) -> None:
+        matches = self._router.resolve(request.raw_path)
+        method = request.method
+        for route, values in matches:
+            service, resources = route.upgrade, route.resources
+            if service is not None and (upgrading or self._wants_websocket(method, resources)):
+                exchange.service = service
+                names = service.upgrade_path.names if service.upgrade_path is not None else ()
+            elif not upgrading and (resource := resources.get("GET" if method == "HEAD" else method)) is not None:
+                exchange.resource = resource
+                names = resource.path.names
+            else:
+                continue
+            if values:
+                request.path_parameters = dict(zip(names, values, strict=True))
+            return
+        exchange.response = error_response(404) if upgrading or not matches else _method_not_allowed(matches)
+
+    def _wants_websocket(self, method: str, resources: dict[str, Resource]) -> bool:
+        """Tell whether a request that is no complete Upgrade is meant for the WebSocket; its handshake says why not."""
+        return has_token(self._upgrade, b"websocket") or (method == "GET" and "GET" not in resources)
+
+    def _explain_stop(self, error: HttpParserError) -> Response:
+        if self._fault is not None:
+            return self._fault
+        if isinstance(error, HttpParserCallbackError):
+            logger.error("a callback of the HTTP parser failed", exc_info=error)
+            return error_response(500)
+        return error_response(400)
+
+    def _end(self, response: Response) -> None:
+        """Parse no more; after the responses that are due this one is the last, unless one of them is already."""
+        request = self.incomplete.request if self.incomplete is not None else None
+        self.reading = Reading.ENDED
+        if not self.exchanges or self.exchanges[-1].keep_alive:
+            self.exchanges.append(Exchange(request, False, response))
+
+
+def _method_not_allowed(matches: tuple[Match, ...]) -> Response:
+    methods = {method for match in matches for method in match.route.methods}
+    response = error_response(405)
+    response.headers.append((b"Allow", ", ".join(sorted(methods)).encode()))
+    return response

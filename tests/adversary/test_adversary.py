@@ -1,0 +1,86 @@
+"""Attackers in a process of their own, and guests of the same server who must not notice.
+
+With tens of connections; `make adversary` has a thousand, and looks at latencies and memory, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..client import until
+from .attacks import ATTACKS
+from .guests import guests
+from .hall import TIMEOUTS, Hall, present
+
+ROOT = Path(__file__).resolve().parents[2]
+GUESTS = 4
+ATTACKERS = 20
+SECONDS = 0.15  # of one attack
+
+NOBODY = {"websockets": 0, "http": 0, "chunks": 0, "backlogs": 0, "partials": 0}
+
+
+class Horde:
+    """The process of attackers."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.adversary.horde"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def _order(self, line: str) -> str:
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
+
+    async def attack(self, server, *names: str, count: int, seconds: float) -> dict[str, int]:
+        """Attack, and hold what is still connected then."""
+        order = {"names": names, "port": server.addresses[0][1], "count": count, "seconds": seconds}
+        return json.loads(await asyncio.to_thread(self._order, json.dumps(order)))
+
+    async def hang_up(self) -> None:
+        await asyncio.to_thread(self._order, "")
+
+    def end(self) -> None:
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def horde():
+    horde = Horde()
+    yield horde
+    horde.end()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_guests_notice_nothing(serve, horde, name):
+    server = await serve(Hall, **TIMEOUTS)
+    async with guests(server.addresses[0][1], GUESTS) as journal:
+        done = await horde.attack(server, name, count=ATTACKERS, seconds=SECONDS)
+        await horde.hang_up()
+    assert done["tried"] >= ATTACKERS
+    assert journal.failures == []
+    await until(lambda: present(server) == NOBODY)
+
+
+async def test_who_only_holds_on_is_let_go(serve, horde):
+    server = await serve(Hall, **TIMEOUTS)
+    patient = [name for name, attack in ATTACKS.items() if not attack.floods]
+    async with guests(server.addresses[0][1], GUESTS) as journal:
+        done = await horde.attack(server, *patient, count=5, seconds=1)
+    assert done["held"] > 0
+    assert journal.failures == []
+    await until(lambda: present(server) == NOBODY)
+    await horde.hang_up()

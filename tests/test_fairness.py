@@ -1,0 +1,71 @@
+"""One peer that has much to say does not keep all others waiting."""
+
+from __future__ import annotations
+
+import zlib
+
+from fastws import ws
+from fastws.deflate import Deflate
+
+from .client import BINARY, CLOSE, TEXT, close_payload, frame, turns
+from .services import Echo, at
+from .wires import PacketWire, wired
+
+A_TURN = 1024  # frames, or KiB of messages
+SHARED = Deflate(b"", 15, 15, False, False)
+
+
+@at(max_message_size=1 << 20)
+class Listener:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told = []
+
+    @ws.on_text_message
+    def text(self, text: str) -> None:
+        self.told.append(text)
+
+    @ws.on_binary_message
+    def binary(self, data: bytes) -> None:
+        self.told.append(len(data))
+
+
+async def test_who_sends_many_messages_at_once_lets_others_have_their_turn():
+    service = Listener()
+    async with wired(service, PacketWire, 2) as (_, (talker, other)):
+        talker.send(b"".join(frame(TEXT, b"%d" % number) for number in range(5000)))
+        assert service.told == [str(number) for number in range(A_TURN)]
+        other.send(frame(TEXT, b"me too"))
+        assert service.told[A_TURN:] == ["me too"]
+        await turns(10)
+        assert service.told[A_TURN + 1 :] == [str(number) for number in range(A_TURN, 5000)]
+
+
+async def test_who_sends_long_messages_lets_others_have_their_turn():
+    deflate = zlib.compressobj(wbits=-15)
+    small = (deflate.compress(bytes(1 << 19)) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    service = Listener()
+    async with wired(service, PacketWire, 2, extensions=(SHARED,)) as (_, (talker, other)):
+        talker.send(frame(BINARY | 0x40, small) * 10)
+        assert service.told == [1 << 19] * 2
+        other.send(frame(TEXT, b"me too"))
+        await turns(10)
+        assert service.told == [1 << 19, 1 << 19, "me too"] + [1 << 19] * 8
+
+
+async def test_who_says_goodbye_behind_much_else_is_heard_to_the_end():
+    service = Listener()
+    async with wired(service, PacketWire, 1) as ((connection,), (talker,)):
+        talker.send(frame(TEXT, b"x") * 3000 + frame(CLOSE, close_payload(1000, "bye")))
+        assert connection.is_open
+        await turns(10)
+        assert service.told == ["x"] * 3000
+        assert (connection.close_code, connection.close_reason) == (1000, "bye")
+
+
+async def test_a_flood_over_a_socket_arrives_whole_and_in_order(opened):
+    service = Echo()
+    _, client, _ = await opened(service)
+    client.send(*[str(number) for number in range(20_000)])
+    assert await client.texts(20_000) == [str(number) for number in range(20_000)]

@@ -1,0 +1,294 @@
+"""Whom a proxy speaks for, in both header fields; every garbage ends at the last proxy that is trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastws import http, ws
+from fastws.errors import ConfigurationError
+from fastws.forwarded import MAX_HOPS, ContradictionError, TrustedProxies
+from fastws.http1 import HttpProtocol
+
+from .client import REQUEST, within
+from .guarded import answer
+from .services import Watch, at
+
+PEER = ("10.0.0.1", 40000)
+PROXIES = TrustedProxies("10.0.0.0/8, 2001:db8:ffff::/48,unix")
+
+
+def xff(*lines: str) -> list[tuple[bytes, bytes]]:
+    return [(b"x-forwarded-for", line.encode("latin-1")) for line in lines]
+
+
+def forwarded(*lines: str) -> list[tuple[bytes, bytes]]:
+    return [(b"forwarded", line.encode("latin-1")) for line in lines]
+
+
+# --- Who is trusted.
+
+
+@pytest.mark.parametrize(
+    ("trusted", "address", "is_trusted"),
+    [
+        (True, ("127.0.0.1", 1), True),
+        (True, ("127.8.9.1", 1), True),
+        (True, ("::1", 1), True),
+        (True, ("::ffff:127.0.0.1", 1), True),
+        (True, None, True),
+        (True, ("10.0.0.1", 1), False),
+        (False, ("127.0.0.1", 1), False),
+        ("127.0.0.1", ("127.0.0.1", 1), True),
+        ("127.0.0.1", ("127.0.0.2", 1), False),
+        ("127.0.0.1", None, False),
+        ("unix", None, True),
+        ("unix", ("127.0.0.1", 1), False),
+        (["10.0.0.0/8", "fe80::/10"], ("10.200.0.1", 1), True),
+        (["10.0.0.0/8", "fe80::/10"], ("::ffff:10.200.0.1", 1), True),
+        (["10.0.0.0/8", "fe80::/10"], ("fe80::1%eth0", 1), True),
+        (("10.0.0.0/8",), ("11.0.0.1", 1), False),
+        ("10.0.0.0/8", ("a name", 1), False),
+        ([], ("127.0.0.1", 1), False),
+    ],
+)
+def test_addresses_networks_and_unix_sockets_are_trusted_as_given(trusted, address, is_trusted):
+    assert TrustedProxies(trusted).trusts(address) is is_trusted
+
+
+@pytest.mark.parametrize(
+    "trusted", ["proxy.example", "10.0.0.1/8", "10.0.0.0/33", "", ["127.0.0.1", 5], 5, b"::1", "*"]
+)
+def test_what_is_no_address_is_refused_by_name(trusted):
+    with pytest.raises(ConfigurationError, match=r"proxy_headers.*(such as \"10\.0\.0\.1\"|give a list of addresses)"):
+        TrustedProxies(trusted)
+
+
+# --- The walk.
+
+
+@pytest.mark.parametrize(
+    ("lines", "client"),
+    [
+        ([], PEER),
+        ([""], PEER),
+        (["203.0.113.7"], ("203.0.113.7", 0)),
+        (["203.0.113.7:4711"], ("203.0.113.7", 4711)),
+        (["2001:db8::1"], ("2001:db8::1", 0)),
+        (["[2001:DB8::1]"], ("2001:db8::1", 0)),
+        (["[2001:db8::1]:4711"], ("2001:db8::1", 4711)),
+        (["::ffff:203.0.113.7"], ("203.0.113.7", 0)),
+        # What stands left of the first address that is not trusted is the client's own invention.
+        (["6.6.6.6, 203.0.113.7"], ("203.0.113.7", 0)),
+        (["6.6.6.6, 203.0.113.7, 10.0.0.2,\t10.0.0.3"], ("203.0.113.7", 0)),
+        (["6.6.6.6", "203.0.113.7", "10.0.0.2"], ("203.0.113.7", 0)),
+        (["203.0.113.7, 2001:db8:ffff::9"], ("203.0.113.7", 0)),
+        (["garbage, 203.0.113.7"], ("203.0.113.7", 0)),
+        # Who asks from one of the proxies.
+        (["10.0.0.3, 10.0.0.2"], ("10.0.0.3", 0)),
+        ([" , 203.0.113.7,, "], ("203.0.113.7", 0)),
+    ],
+)
+def test_the_first_address_from_the_right_that_is_not_trusted_is_the_client(lines, client):
+    assert PROXIES.client(PEER, xff(*lines)) == client
+    assert PROXIES.client(PEER, [(b"host", b"a"), *xff(*lines), (b"accept", b"6.6.6.6")]) == client
+
+
+GARBAGE = [
+    "unknown",
+    "_hidden",
+    "203.0.113",
+    "203.0.113.7.8",
+    "203.0.113.256",
+    "0203.0.113.7",
+    "203.0.113.7:",
+    "203.0.113.7:65536",
+    "203.0.113.7:4711:4711",
+    "203.0.113.7/32",
+    "[203.0.113.7]",
+    "[2001:db8::1",
+    "2001:db8::1]",
+    "[2001:db8::1]4711",
+    "2001:db8:::1",
+    "fe80::1%eth0",
+    "localhost",
+    "::1" + ":" * 16000,
+    "\xb2\xb3.0.113.7",
+]
+
+
+@pytest.mark.parametrize("node", GARBAGE)
+def test_garbage_ends_the_walk_and_nothing_left_of_it_is_believed(node):
+    assert PROXIES.client(PEER, xff(f"203.0.113.7, {node}")) == PEER
+    assert PROXIES.client(PEER, xff(f"203.0.113.7, {node}, 10.0.0.2")) == ("10.0.0.2", 0)
+    quoted = f'for=203.0.113.7, for="{node}"'
+    assert PROXIES.client(PEER, forwarded(quoted)) == PEER
+    assert PROXIES.client(PEER, forwarded(f"{quoted}, for=10.0.0.2")) == ("10.0.0.2", 0)
+
+
+# --- Forwarded.
+
+
+@pytest.mark.parametrize(
+    ("lines", "client"),
+    [
+        ([""], PEER),
+        (["for=203.0.113.7"], ("203.0.113.7", 0)),
+        (["For=203.0.113.7;proto=https;by=_gate"], ("203.0.113.7", 0)),
+        (['proto=http;FOR="203.0.113.7:4711"'], ("203.0.113.7", 4711)),
+        (['for="[2001:db8::1]:4711"'], ("2001:db8::1", 4711)),
+        (['for="[2001:db8::1]:_port"'], ("2001:db8::1", 0)),
+        ([r'for="\2\03.0.113.7"'], ("203.0.113.7", 0)),
+        ([";for=203.0.113.7;"], ("203.0.113.7", 0)),
+        (["for=6.6.6.6, for=203.0.113.7,for=10.0.0.2"], ("203.0.113.7", 0)),
+        (["for=6.6.6.6", "for=203.0.113.7", "for=10.0.0.2"], ("203.0.113.7", 0)),
+        ([' , for=203.0.113.7;host="a,b";ext="\\",", '], ("203.0.113.7", 0)),
+        # What a client leaves open swallows nothing of what the proxy appends.
+        (['for="6.6.6.6', "for=203.0.113.7"], ("203.0.113.7", 0)),
+        (['for=6.6.6.6;x="', 'for="203.0.113.7"'], ("203.0.113.7", 0)),
+        (['for=6.6.6.6;x="', 'for="[2001:db8::1]:1";host="a"'], ("2001:db8::1", 1)),
+        # A host that the client chose, and that the proxy quotes, is not an element.
+        ([r'for=203.0.113.7;host="x, for=6.6.6.6"'], ("203.0.113.7", 0)),
+        ([r'for=203.0.113.7;host="x\", for=\"6.6.6.6"'], ("203.0.113.7", 0)),
+        # Elements that name nobody, or two, or that are none.
+        (["for=203.0.113.7, proto=https"], PEER),
+        (["for=203.0.113.7, for=203.0.113.8;for=203.0.113.9"], PEER),
+        (["for=203.0.113.7, for"], PEER),
+        (["for=203.0.113.7, for="], PEER),
+        (["for=203.0.113.7, for=[2001:db8::1]"], PEER),
+        (["for=203.0.113.7, for = 203.0.113.8"], PEER),
+        (['for=203.0.113.7, for="203.0.113.8'], PEER),
+        (["for=203.0.113.7, 203.0.113.8"], PEER),
+    ],
+)
+def test_elements_of_forwarded_are_read_from_the_right(lines, client):
+    assert PROXIES.client(PEER, forwarded(*lines)) == client
+
+
+# --- Both.
+
+
+@pytest.mark.parametrize(
+    ("headers", "client"),
+    [
+        (xff("203.0.113.7") + forwarded("for=203.0.113.7"), ("203.0.113.7", 0)),
+        (xff("203.0.113.7") + forwarded('for="203.0.113.7:4711"'), ("203.0.113.7", 4711)),
+        (forwarded("for=203.0.113.7") + xff("203.0.113.7:4711"), ("203.0.113.7", 4711)),
+        (xff("6.6.6.6, 203.0.113.7") + forwarded("for=203.0.113.7, for=10.0.0.2"), ("203.0.113.7", 0)),
+        (xff("unknown") + forwarded("for=unknown"), PEER),
+    ],
+)
+def test_both_may_be_there_if_they_name_the_same_client(headers, client):
+    assert PROXIES.client(PEER, headers) == client
+
+
+@pytest.mark.parametrize("invented", ["for=6.6.6.6", "for=unknown", "proto=https", 'for="', ""])
+def test_both_with_different_clients_are_refused(invented):
+    with pytest.raises(ContradictionError):
+        PROXIES.client(PEER, forwarded(invented) + xff("203.0.113.7"))
+    with pytest.raises(ContradictionError):
+        PROXIES.client(None, forwarded(invented) + xff("203.0.113.7"))
+
+
+# --- What a server makes of it.
+
+
+@at()
+class Where(Watch):
+    """Tells its clients where they are."""
+
+    @http.get("/where")
+    def where(self, request: http.Request) -> object:
+        return request.remote_address
+
+    @ws.on_upgrade
+    def check(self, request: http.Request, upgrade: ws.Upgrade) -> None:
+        upgrade.headers["X-Where"] = str(request.remote_address)
+
+    @ws.on_text_message
+    def said(self, connection: ws.Connection) -> str:
+        return str(connection.remote_address)
+
+
+async def test_a_trusted_proxy_tells_where_requests_connections_and_the_log_have_their_client(serve, connect, caplog):
+    server = await serve(Where, proxy_headers="127.0.0.1", access_log=True)
+    client = await connect(server, fields=b"X-Forwarded-For: 6.6.6.6, 203.0.113.7:4711\r\n")
+    assert b"\r\nX-Where: ('203.0.113.7', 4711)\r\n" in client.head
+    assert await client.asks("where am I?") == "('203.0.113.7', 4711)"
+    get = b"GET /where HTTP/1.1\r\nHost: a\r\n%b\r\n"
+    close = b"Connection: close\r\n"
+    # Each request of a connection has its own client, as a proxy shares its connections among all of theirs.
+    pieces = [get % b"Forwarded: for=203.0.113.8\r\n", get % b"", get % (b"X-Forwarded-For: 203.0.113.9\r\n" + close)]
+    answered = await answer(server, *pieces)
+    assert answered.count(b'\r\n\r\n["203.0.113.8",0]HTTP/1.1 200 OK\r\n') == 1
+    assert answered.count(b'\r\n\r\n["127.0.0.1",') == 1
+    assert answered.endswith(b'\r\n\r\n["203.0.113.9",0]')
+    lines = [record.getMessage() for record in caplog.records if record.name == "fastws.access"]
+    assert [line.split()[0] for line in lines] == ["203.0.113.7", "203.0.113.8", "127.0.0.1", "203.0.113.9"]
+
+
+@pytest.mark.parametrize("trusted", [None, False, "10.0.0.1", "unix"])
+async def test_nobody_else_is_believed(serve, connect, trusted):
+    server = await serve(Where, proxy_headers=trusted)
+    client = await connect(server, fields=b"X-Forwarded-For: 6.6.6.6\r\nForwarded: for=7.7.7.7\r\n")
+    assert (await client.asks("where am I?")).startswith("('127.0.0.1', ")
+
+
+@pytest.mark.parametrize("path", [b"/", b"/where"])
+async def test_a_request_with_two_clients_gets_400(serve, path):
+    server = await serve(Where, proxy_headers=True)
+    answered = await answer(server, REQUEST % (path, b"X-Forwarded-For: 203.0.113.7\r\nForwarded: for=6.6.6.6\r\n"))
+    assert answered.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answered.endswith(b"\r\n\r\n400 Bad Request\n")
+
+
+async def test_a_unix_socket_may_be_a_trusted_proxy_and_what_a_proxy_protocol_told_is_a_peer(serve):
+    server = await serve(Where, proxy_headers="unix,10.0.0.1")
+    request = b"GET /where HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n"
+    forwarded_for = b'["203.0.113.7",0]'
+    for told, client in ((None, forwarded_for), (PEER, forwarded_for), (("10.0.0.2", 5), b'["10.0.0.2",5]')):
+        ours, theirs = socket.socketpair()
+        await server.loop.connect_accepted_socket(functools.partial(HttpProtocol, server, told), theirs)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        writer.write(request)
+        assert (await within(reader.read(-1))).endswith(b"\r\n\r\n" + client)
+        writer.close()
+
+
+# --- Bounds.
+
+
+def test_a_list_is_read_to_a_bounded_length():
+    hops = ["10.0.0.2"] * (MAX_HOPS - 1)
+    assert PROXIES.client(PEER, xff(",".join(["203.0.113.7", *hops]))) == ("203.0.113.7", 0)
+    assert PROXIES.client(PEER, xff(",".join(["203.0.113.7", "10.0.0.2", *hops]))) == ("10.0.0.2", 0)
+    elements = [f"for={hop}" for hop in hops]
+    assert PROXIES.client(PEER, forwarded(",".join(["for=203.0.113.7", *elements]))) == ("203.0.113.7", 0)
+    assert PROXIES.client(PEER, forwarded(",".join(["for=203.0.113.7", "for=10.0.0.2", *elements]))) == ("10.0.0.2", 0)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [",", ";", "for=", 'for="', '"', "\\", '",', 'a="\\",', "a=b;", "a=b,", "for=10.0.0.2,", " ", "\t;", "::,", "[:"],
+)
+def test_no_list_costs_much(part):
+    text = part * (16000 // len(part))
+    start = time.process_time()
+    for tail in ("", "x", '"'):
+        PROXIES.client(PEER, forwarded(text + tail))
+        PROXIES.client(PEER, xff(text + tail))
+    assert time.process_time() - start < 1  # some milliseconds; backtracking would take ages
+
+
+@given(st.text(alphabet='for=";,\\ \t_a1.:[]', max_size=60))
+def test_nothing_that_a_client_writes_changes_what_the_proxy_appends(text):
+    for appended, client in (("203.0.113.7", "203.0.113.7"), ("[2001:db8::1]:99", "2001:db8::1")):
+        assert PROXIES.client(PEER, xff(text, appended))[0] == client
+        assert PROXIES.client(PEER, forwarded(text, f'for="{appended}"'))[0] == client
+        assert PROXIES.client(PEER, forwarded(text, f'proto=http;for="{appended}";host="a\\"b"'))[0] == client
