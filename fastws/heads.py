@@ -8,7 +8,7 @@ from typing import Final
 
 from .http import Response, phrase
 
-__all__ = ["busy_response", "encode_head", "error_response", "origin_form"]
+__all__ = ["encode_head", "error_response", "origin_form"]
 
 RETRY_AFTER: Final = b"10"  # seconds
 
@@ -69,13 +69,14 @@ def encode_head(response: Response, keep_alive: bool, old: bool) -> bytes:
     return b"".join(parts)
 
 
-def error_response(status: int) -> Response:
-    """Return a refusal of ours: constant, so that it reveals nothing."""
-    return Response(f"{status} {phrase(status)}\n", status)
+def error_response(status: int, *, temporary: bool = False) -> Response:
+    """Return a refusal of ours: constant, so that it reveals nothing.
 
-
-def busy_response(status: int) -> Response:
-    """Return a refusal that holds for a while only."""
-    response = error_response(status)
-    response.headers.append((b"Retry-After", RETRY_AFTER))
+    Args:
+        status: of the response.
+        temporary: whether it is to say when to try again.
+    """
+    response = Response(f"{status} {phrase(status)}\n", status)
+    if temporary:
+        response.headers.append((b"Retry-After", RETRY_AFTER))
     return response

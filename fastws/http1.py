@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from .errors import HandshakeError
 from .handshake import accept, check
-from .heads import busy_response, encode_head, error_response
+from .heads import encode_head, error_response
 from .http import Refuse, Response, call, to_response
 from .http_reader import HttpLimits, Reading, RequestReader
 from .upgrade import Upgrade, call_handler, conclude
@@ -329,7 +329,7 @@ class HttpProtocol(asyncio.Protocol):
         address = request.remote_address
         release = self._server.census.enter(None if address is None else address[0])
         if release is None:
-            self._send(exchange, busy_response(429))
+            self._send(exchange, error_response(429, temporary=True))
             return False
         self._release = release
         return True

@@ -351,8 +351,9 @@ class _Opening:
         try:
             await self._hand_over()
         except (OSError, MalformedHeaderError) as error:
-            # No TLS, another idea of certificates, gone: the client's fault, and anybody may cause it at any rate
-            logger.debug("a connection was not opened: %r", error)
+            # No TLS, another idea of certificates, gone: the client's fault, and anybody may cause it at any rate.
+            # As text: a record that is kept would keep what the traceback knows, and that is all of the server
+            logger.debug("a connection was not opened: %s", repr(error))
         except Exception:
             logger.exception("a connection could not be opened")
 

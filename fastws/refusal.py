@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from .heads import busy_response, encode_head
+from .heads import encode_head
 
 if TYPE_CHECKING:
     from .deadlines import Deadlines
+    from .http import Response
 
 __all__ = ["Refusals"]
 
@@ -37,17 +38,16 @@ class Refusals:
         """How many are being turned away."""
         return len(self._refused)
 
-    def refuse(self, transport: asyncio.Transport, status: int) -> None:
+    def refuse(self, transport: asyncio.Transport, response: Response) -> None:
         """Turn away the client of a transport, whose protocol is another one from now on.
 
         Args:
             transport: nothing was written to it.
-            status: of the response, which also says when to try again.
+            response: what it gets.
         """
         if len(self._refused) >= MAX_REFUSALS:
             transport.abort()
             return
-        response = busy_response(status)
         refused = _Refused(transport, encode_head(response, keep_alive=False, old=False) + response.body, self)
         self._refused.add(refused)
         self._deadlines.set(refused, REFUSAL_TIMEOUT)

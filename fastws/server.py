@@ -21,6 +21,7 @@ from .deadlines import Deadlines
 from .endpoint import make_endpoint
 from .errors import ConfigurationError
 from .forwarded import TrustedProxies
+from .heads import error_response
 from .http import Headers, Query
 from .http1 import HttpLimits, HttpProtocol
 from .listening import Listener
@@ -257,11 +258,11 @@ class Server:
         """
         self._listener.connected(transport)
         if self._connection_count() >= self._options.max_connections:
-            self._refusals.refuse(transport, 503)
+            self._refusals.refuse(transport, error_response(503, temporary=True))
             return None
         release = self.census.enter(self._counted_host(transport, address))
         if release is None:
-            self._refusals.refuse(transport, 429)
+            self._refusals.refuse(transport, error_response(429, temporary=True))
         return release
 
     def _counted_host(self, transport: asyncio.Transport, address: tuple[str, int] | None) -> str | None:

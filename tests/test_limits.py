@@ -8,7 +8,7 @@ from fastws import http, refusal, ws
 
 from .client import REQUEST, until, url, within
 from .peers import Aiohttp, Websockets
-from .services import Echo
+from .services import Echo, at
 
 
 @http.base_path("/")
@@ -150,6 +150,37 @@ async def test_behind_a_proxy_the_clients_of_it_are_counted(serve, dial):
     await until(lambda: len(server.connections(server.services[0].instance)) == 1)
     third = await dial(server, header(b"2001:db8::2"))
     await third.open()
+
+
+async def test_behind_a_proxy_that_tells_it_in_header_fields_the_websockets_of_its_clients_are_counted(serve, connect):
+    server = await serve(Echo(), max_connections_per_address=1, proxy_headers=True)
+    alice, bob = b"X-Forwarded-For: 192.0.2.1\r\n", b"X-Forwarded-For: 192.0.2.2\r\n"
+    client = await connect(server, fields=alice)
+    await connect(server, fields=bob)
+    response = await refused(connect(server, fields=alice))
+    assert response.startswith("HTTP/1.1 429 Too Many Requests\r\n")
+    assert "\r\nRetry-After: 10\r\n" in response
+    await client.close()
+    await until(lambda: len(server.connections(server.services[0].instance)) == 1)
+    await connect(server, fields=alice)
+
+
+async def test_a_refused_upgrade_gives_the_place_of_its_client_back(serve, connect):
+    @at()
+    class Choosy(Echo):
+        @ws.on_upgrade
+        def upgrade(self, request: http.Request) -> None:
+            if "x" in request.query:
+                raise http.Refuse(401)
+
+    server = await serve(Choosy(), max_connections_per_address=1, proxy_headers=True)
+    alice = b"X-Forwarded-For: 192.0.2.1\r\n"
+    for _ in range(3):
+        assert (await refused(connect(server, "/?x", fields=b"X-Forwarded-For: 192.0.2.1\r\n"))).startswith(
+            "HTTP/1.1 401"
+        )
+        await until(lambda: not server.http_connections)
+    await connect(server, fields=alice)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import os
 import resource
@@ -15,6 +16,7 @@ import pytest
 
 import fastws
 from fastws import ConfigurationError, listening
+from fastws.options import Options, ServeOptions
 from fastws.sockets import inherited_socket
 
 from .client import Client, turns, until, within
@@ -66,6 +68,11 @@ def test_an_option_that_is_wrong_is_named(options, message):
     with pytest.raises(ConfigurationError) as caught:
         fastws.serve(Echo, **options)
     assert message in str(caught.value)
+
+
+def test_each_option_has_a_default_and_a_type():
+    named = {name: typed.__forward_arg__ for name, typed in ServeOptions.__annotations__.items()}
+    assert named == {field.name: field.type for field in dataclasses.fields(Options)}
 
 
 def test_a_socket_and_a_path_are_two_places():

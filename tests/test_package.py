@@ -47,6 +47,7 @@ IMPORTS: dict[str, set[str]] = {
         "endpoint",
         "errors",
         "forwarded",
+        "heads",
         "http",
         "http1",
         "listening",
