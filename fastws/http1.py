@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable
 
+    from .census import Census
     from .deadlines import Deadlines
     from .forwarded import TrustedProxies
     from .handshake import Accepted
@@ -47,7 +48,7 @@ logger = logging.getLogger("fastws.http")
 access_logger = logging.getLogger("fastws.access")
 
 # How many requests of one client are answered until all others have had their turn; no more than a piece is read then.
-A_TURN: Final = 32
+A_TURN: Final = 8
 
 # How long a client may take to end a connection that we ended, or make no progress in reading the last response.
 CLOSE_TIMEOUT: Final = 5.0  # seconds
@@ -91,10 +92,25 @@ class Server(Protocol):
     def context_of(self, owner: Service | Resource) -> contextvars.Context:
         """Make the context that a resource or `on_upgrade` runs in: `ws.broadcast_text` goes to its own service."""
 
+    @property
+    def census(self) -> Census:
+        """The count of handshakes, and of the connections of each address."""
+
+    def admit(self, transport: asyncio.Transport, address: tuple[str, int] | None) -> Callable[[], None] | None:
+        """Give a new connection a place: return what gives it back, or None if the transport has been turned away."""
+
     def open_websocket(
-        self, transport: asyncio.Transport, service: Service, request: Request, accepted: Accepted, rest: bytes
+        self,
+        transport: asyncio.Transport,
+        service: Service,
+        request: Request,
+        accepted: Accepted,
+        rest: bytes,
+        *,
+        address: tuple[str, int] | None,
+        on_release: Callable[[], None],
     ) -> None:
-        """Take over a transport: send the response, and read `rest` before what comes."""
+        """Take over a transport and the place that it has: send the response, and read `rest` before what comes."""
 
 
 class _Waiting(enum.Enum):
@@ -125,11 +141,13 @@ class HttpProtocol(asyncio.Protocol):
     __slots__ = (
         "_address",
         "_armed",
+        "_behind_proxy",
         "_done",
         "_input",
         "_lost",
         "_paused",
         "_reader",
+        "_release",
         "_server",
         "_task",
         "_transport",
@@ -140,10 +158,12 @@ class HttpProtocol(asyncio.Protocol):
 
     _transport: asyncio.Transport
     _reader: RequestReader
+    _release: Callable[[], None]  # gives back the place of the connection
 
     def __init__(self, server: Server, address: tuple[str, int] | None = None) -> None:
         self._server = server
         self._address = address
+        self._behind_proxy = False  # a trusted one that tells in each request whom it speaks for
         # What the deadline that is set is for (None: it is to be set anew).
         self._armed: Reading | _Waiting | None = None
         # Raw input that is not read yet.
@@ -163,8 +183,13 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the clock for the first request runs from here."""
         self._transport = cast("asyncio.Transport", transport)
+        release = self._server.admit(self._transport, self._address)
+        if release is None:
+            return
+        self._release = release
         self._reader = self._make_reader()
         self._server.http_connections.add(self)
+        self._server.census.begin_handshake(self)
         if self._server.closing:  # accepted just before the server stopped to listen
             self.shutdown()
             return
@@ -177,7 +202,8 @@ class HttpProtocol(asyncio.Protocol):
             # A Unix socket has no such address; that of IPv6 has two fields more.
             address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
         certificate = self._transport.get_extra_info("peercert") or None
-        proxies = server.proxies if server.proxies is not None and server.proxies.trusts(address) else None
+        self._behind_proxy = server.proxies is not None and server.proxies.trusts(address)
+        proxies = server.proxies if self._behind_proxy else None
         return RequestReader(server.limits, server.router, address, certificate, proxies)
 
     def data_received(self, data: bytes) -> None:
@@ -192,6 +218,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         task, answered = self._task, self._done
         self._lost = True
+        self._release()
         if task is None:
             self._leave()
             return
@@ -285,6 +312,8 @@ class HttpProtocol(asyncio.Protocol):
         except HandshakeError as error:
             self._send(exchange, _refusal(error))
             return
+        if self._behind_proxy and not self._take_place(exchange, request):
+            return
         handler = service.handlers.get("on_upgrade")
         if handler is None:
             self._open(service, request, accept(opening))
@@ -295,6 +324,16 @@ class HttpProtocol(asyncio.Protocol):
         if self._task is not None:
             self._upgrading = _Upgrading(exchange, handler.label, service.upgrade.upgrade_timeout)
 
+    def _take_place(self, exchange: Exchange, request: Request) -> bool:
+        """Count a WebSocket for the client that the proxy speaks for; the proxy itself is not counted."""
+        self._release()  # an earlier attempt on the same connection may have taken one
+        census, address = self._server.census, request.remote_address
+        release = census.enter(None if address is None else address[0])
+        self._release = release or census.enter(None)
+        if release is None:
+            self._send(exchange, error_response(429, temporary=True))
+        return release is not None
+
     def _open(self, service: Service, request: Request, accepted: Accepted) -> None:
         """Let go of a connection that is a WebSocket from here on."""
         rest, self._input = self._input, b""
@@ -303,7 +342,11 @@ class HttpProtocol(asyncio.Protocol):
         self._leave()
         if self._paused:
             self._transport.resume_reading()
-        self._server.open_websocket(self._transport, service, request, accepted, rest)
+        # A transport knows its own address, and costs less memory than we would
+        address = request.remote_address if self._behind_proxy else self._address
+        self._server.open_websocket(
+            self._transport, service, request, accepted, rest, address=address, on_release=self._release
+        )
 
     def _call(
         self,
@@ -416,6 +459,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def _set_deadline(self, phase: Reading | _Waiting) -> None:
         self._armed = phase
+        if phase is not Reading.HEAD:
+            self._server.census.end_handshake(self)
         if phase in (_Waiting.BLOCKED, _Waiting.CLOSING):
             self._unsent = self._transport.get_write_buffer_size()
         seconds = self._seconds(phase)
@@ -452,6 +497,7 @@ class HttpProtocol(asyncio.Protocol):
         """Let go of the server and the reader: the connection is lost, or a WebSocket."""
         self._done = True
         self._server.deadlines.clear(self)
+        self._server.census.end_handshake(self)
         self._server.http_connections.discard(self)
         self._reader.close()
 

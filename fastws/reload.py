@@ -73,27 +73,29 @@ def _changed_at(file: str) -> int:
         return 0
 
 
-def watch(arguments: Sequence[str], files: Sequence[Path]) -> int:
+def watch(arguments: Sequence[str], files: Sequence[Path], descriptors: Sequence[int] = ()) -> int:
     """In the parent: run the command, again after each change, until SIGINT or SIGTERM.
 
     Args:
         arguments: of the command, without ``--reload``.
         files: what to watch even if the child never gets as far as to report.
+        descriptors: of ours, that each child inherits.
 
     Returns:
         The exit status.
     """
     # A handler that raises, so that a sleep ends at once.
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     with tempfile.TemporaryDirectory(prefix="fastws-") as folder:
-        watcher = _Watcher(arguments, files, Path(folder, "files"))
+        watcher = _Watcher(arguments, files, Path(folder, "files"), descriptors)
         try:
             watcher.run()
         except KeyboardInterrupt:
             return 0
         finally:
             watcher.stop()
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
@@ -101,7 +103,10 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 
 class _Watcher:
-    def __init__(self, arguments: Sequence[str], files: Sequence[Path], reported: Path) -> None:
+    def __init__(
+        self, arguments: Sequence[str], files: Sequence[Path], reported: Path, descriptors: Sequence[int]
+    ) -> None:
+        self._descriptors = descriptors
         self._command = [sys.executable, "-m", "fastws", *arguments]
         self._reported = reported
         # The files that any child has loaded, and when they were changed as the present child found them.
@@ -118,7 +123,8 @@ class _Watcher:
     def _start(self) -> None:
         self._reported.unlink(missing_ok=True)
         self._times = {file: _changed_at(file) for file in self._times}
-        self._child = subprocess.Popen(self._command, env={**os.environ, _REPORT: str(self._reported)})
+        environment = {**os.environ, _REPORT: str(self._reported)}
+        self._child = subprocess.Popen(self._command, env=environment, pass_fds=self._descriptors)
 
     def _wait_for_change(self) -> None:
         ended = False

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
+from urllib.parse import urlsplit
 
 TIMEOUT = 20  # seconds; nothing here takes long, and nothing may hang
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 MASKING_KEY = b"\x37\xfa\x21\x3d"
+
+# The ports where TLS is spoken, and how: all that conftest serves at if the whole suite runs over TLS (`pytest --tls`)
+TLS: dict[int, ssl.SSLContext] = {}
 
 REQUEST = (
     b"GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -79,6 +84,28 @@ def take_frames(data: bytes) -> list[tuple[int, bytes]]:
     return frames
 
 
+def url(server, path: str = "/", scheme: str = "ws") -> str:
+    """Where a server listens, for clients that want a URL."""
+    secure = "s" if server.secure else ""
+    return f"{scheme}{secure}://127.0.0.1:{server.addresses[0][1]}{path}"
+
+
+def tls_at(url: str) -> ssl.SSLContext | None:
+    """How to speak TLS with a server at a URL."""
+    return TLS.get(urlsplit(url).port)
+
+
+async def open_connection(port: int | None = None, **options) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a server of ours that `serve` made, at a port or with the options of asyncio's function."""
+    if port is not None:
+        options = {"host": "127.0.0.1", "port": port, **options}
+    else:
+        port = options["sock"].getpeername()[1]
+    if port in TLS:
+        options.update(ssl=TLS[port], server_hostname="localhost")
+    return await within(asyncio.open_connection(**options))
+
+
 class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -99,13 +126,17 @@ class Client:
         except OSError:
             sock.close()
             raise
-        client = cls(*await asyncio.open_connection(sock=sock))
-        client.write(REQUEST % (path.encode(), fields))
-        client.head = await within(client.reader.readuntil(b"\r\n\r\n"))
-        if not client.head.startswith(b"HTTP/1.1 101 "):
-            client.transport.abort()
-            raise ConnectionError(client.head.decode("latin-1"))
+        client = cls(*await open_connection(sock=sock))
+        await client.open(path, fields)
         return client
+
+    async def open(self, path: str = "/", fields: bytes = b"") -> None:
+        """The opening handshake; ConnectionError with the response when the server refuses it."""
+        self.write(REQUEST % (path.encode(), fields))
+        self.head = await within(self.reader.readuntil(b"\r\n\r\n"))
+        if not self.head.startswith(b"HTTP/1.1 101 "):
+            self.transport.abort()
+            raise ConnectionError(self.head.decode("latin-1"))
 
     # --- What it sends.
 
@@ -170,6 +201,13 @@ class Client:
         """A closing handshake that the client begins, then the end of the transport."""
         self.send_close(code, reason)
         assert (await self.rest())[-1] == (CLOSE, close_payload(code))
+
+    def end_stream(self) -> None:
+        """End our direction without a word; with TLS, where no direction ends alone, both."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def reset(self) -> None:
         """Leave with a RST."""

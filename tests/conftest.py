@@ -17,7 +17,8 @@ import fastws
 from fastws import _speedups, ws
 from fastws.testing import connected_pair
 
-from .client import Client, until
+from . import certificates
+from .client import TLS, Client, open_connection, until
 from .services import Log
 from .wires import SMALL, narrow_socket
 
@@ -36,6 +37,17 @@ def pytest_asyncio_loop_factories(config, item):
     return factories
 
 
+def pytest_addoption(parser):
+    parser.addoption("--tls", action="store_true", help="have servers and clients speak TLS")
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        mark = item.get_closest_marker("plain")
+        if mark is not None and config.getoption("tls"):
+            item.add_marker(pytest.mark.skip(reason=f"without TLS only: {mark.args[0]}"))
+
+
 def pytest_collection_finish(session):
     """Spare the garbage collector, which is asked after each test, what lives as long as all of them."""
     gc.collect()
@@ -48,29 +60,15 @@ class Failures(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.records: list[logging.LogRecord] = []
-        self.errors: list[BaseException] = []
+        self.traces: list[types.TracebackType] = []  # also of records that a test has dropped: pytest has them still
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
         if record.exc_info:
-            self.errors.append(record.exc_info[1])
-
-    def forget(self) -> None:
-        """Clear the frames of all that was logged: pytest has the records too, and they keep alive what they saw."""
-        for error in self.errors:
-            for frame, _ in traceback.walk_tb(error.__traceback__):
-                clear_frames(frame)
+            self.traces.append(record.exc_info[2])
 
     def messages(self) -> list[str]:
         return [record.getMessage() for record in self.records]
-
-
-def clear_frames(frame: types.FrameType | None) -> None:
-    """Clear a frame and those that called it, but for the ones that run still."""
-    while frame is not None:
-        with contextlib.suppress(RuntimeError):
-            frame.clear()
-        frame = frame.f_back
 
 
 @pytest.fixture
@@ -90,6 +88,16 @@ def live_objects() -> dict[str, int]:
     return counts
 
 
+def forget(trace) -> None:
+    """Clear the frames of a traceback and of their callers, or they keep alive what they saw."""
+    traceback.clear_frames(trace)
+    frame = trace.tb_frame.f_back
+    with contextlib.suppress(RuntimeError):  # one that still runs
+        while frame is not None:
+            frame.clear()
+            frame = frame.f_back
+
+
 @pytest.fixture(autouse=True)
 def nothing_left(request):
     """No error is logged but where a test looks for it, and nothing that the core makes outlives a test."""
@@ -97,7 +105,8 @@ def nothing_left(request):
     failures = request.getfixturevalue("failures")
     before = live_objects()
     yield
-    failures.forget()
+    for trace in failures.traces:
+        forget(trace)
     request.node.funcargs.clear()  # or pytest keeps alive what fixtures made
     assert all(count <= before[kind] for kind, count in live_objects().items()), (before, live_objects())
     assert expected or not failures.records, failures.messages()
@@ -114,16 +123,22 @@ async def no_task_left():
 
 
 @pytest.fixture
-async def serve(no_task_left):
+async def serve(no_task_left, pytestconfig):
     """Serve services at a free port until the test ends: `server = await serve(Chat, close_timeout=1)`."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def serve(*services: object, **options) -> fastws.Server:
             # Tests that wait for the end of this say so; others must not need it
             options = {"port": 0, "close_timeout": 5.0, **options}
-            return await stack.enter_async_context(fastws.serve(*services, **options))
+            if not pytestconfig.getoption("tls"):
+                return await stack.enter_async_context(fastws.serve(*services, **options))
+            options = {"ssl": certificates.server_context(), **options}
+            server = await stack.enter_async_context(fastws.serve(*services, **options))
+            TLS.update({address[1]: certificates.client_context() for address in server.addresses})
+            return server
 
         yield serve
+    TLS.clear()
 
 
 @pytest.fixture
@@ -141,6 +156,24 @@ async def connect(serve):
     for client in clients:
         if not client.transport.is_closing():
             client.transport.abort()
+
+
+@pytest.fixture
+async def dial(serve):
+    """Connect a client that has said these pieces and no more: `client = await dial(server, b"GET / HT")`."""
+    clients: list[Client] = []
+
+    async def dial(server: fastws.Server, *pieces: bytes, **options) -> Client:
+        options = {"port": server.addresses[0][1], **options}
+        clients.append(Client(*await open_connection(**options)))
+        for piece in pieces:
+            clients[-1].write(piece)
+            await asyncio.sleep(0)
+        return clients[-1]
+
+    yield dial
+    for client in clients:
+        client.transport.abort()
 
 
 @pytest.fixture
@@ -176,6 +209,8 @@ async def narrow(serve, connect):
         clients = []
         for number in range(count):
             clients.append(await connect(server, receive_buffer=SMALL))
+            if server.secure:
+                clients[-1].transport.set_read_buffer_limits(high=1)  # else TLS reads ahead
             clients[-1].transport.pause_reading()
             await until(lambda number=number: len(service.connections) > number)
         return clients, service.connections

@@ -7,7 +7,7 @@ import contextlib
 
 from fastws import _speedups, ws
 
-from .client import until, within
+from .client import open_connection, until, within
 from .services import Watch, at
 
 LIMIT = 1000  # bytes of a message
@@ -50,7 +50,7 @@ async def bystander(serve, connect, **options):
 
 async def answer(server, *pieces: bytes) -> bytes:
     """Everything that a server says to these bytes, until it closes; without a RST, which would raise here."""
-    reader, writer = await within(asyncio.open_connection("127.0.0.1", server.addresses[0][1]))
+    reader, writer = await open_connection(server.addresses[0][1])
     for piece in pieces:
         writer.write(piece)
         await asyncio.sleep(0)

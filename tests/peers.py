@@ -8,7 +8,7 @@ import aiohttp
 import picows
 import websockets.asyncio.client
 
-from .client import within
+from .client import tls_at, within
 
 
 class Websockets:
@@ -16,7 +16,7 @@ class Websockets:
 
     def __init__(self, url: str, subprotocols: list[str] | None = None, **options) -> None:
         self._connecting = websockets.asyncio.client.connect(
-            url, subprotocols=subprotocols or None, max_size=None, proxy=None, **options
+            url, subprotocols=subprotocols or None, max_size=None, proxy=None, ssl=tls_at(url), **options
         )
 
     async def __aenter__(self):
@@ -52,9 +52,18 @@ class Aiohttp:
 
     async def __aenter__(self):
         self._session = aiohttp.ClientSession()
-        self._socket = await self._session.ws_connect(
-            self._url, protocols=self._subprotocols, max_msg_size=0, compress=self._compress, autoping=False
-        )
+        try:
+            self._socket = await self._session.ws_connect(
+                self._url,
+                protocols=self._subprotocols,
+                max_msg_size=0,
+                compress=self._compress,
+                autoping=False,
+                ssl=tls_at(self._url) or True,
+            )
+        except BaseException:
+            await self._session.close()
+            raise
         self.subprotocol = self._socket.protocol
         self.window_bits = self._socket.compress
         return self
@@ -94,7 +103,9 @@ class Picows(picows.WSListener):
         self._frames: asyncio.Queue = asyncio.Queue()
 
     async def __aenter__(self):
-        self._transport, _ = await picows.ws_connect(lambda: self, self._url, extra_headers=self._offer)
+        self._transport, _ = await picows.ws_connect(
+            lambda: self, self._url, extra_headers=self._offer, ssl_context=tls_at(self._url)
+        )
         self.subprotocol = self._transport.response.headers.get("Sec-WebSocket-Protocol")
         return self
 

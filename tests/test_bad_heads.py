@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from .client import Client, until, within
+from .client import Client, open_connection, until, within
 from .guarded import ORIGIN, Guarded, answer, bystander
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -101,7 +101,7 @@ async def test_an_opening_that_does_not_finish_is_closed(serve, connect, pieces)
 
 async def test_an_opening_that_trickles_in_is_closed_all_the_same(serve, connect):
     async with bystander(serve, connect, handshake_timeout=0.05) as (server, service):
-        _, writer = await within(asyncio.open_connection("127.0.0.1", server.addresses[0][1]))
+        _, writer = await open_connection(server.addresses[0][1])
 
         async def trickle() -> None:
             writer.write(LINE + b"X: ")
@@ -116,11 +116,10 @@ async def test_an_opening_that_trickles_in_is_closed_all_the_same(serve, connect
 async def test_who_leaves_within_the_opening_leaves_nothing(serve, connect):
     async with bystander(serve, connect) as (server, service):
         for data in (b"", b"GET", LINE, HEAD, HEAD + b"\r"):
-            reader, writer = await within(asyncio.open_connection("127.0.0.1", server.addresses[0][1]))
-            writer.write(data)
-            writer.write_eof()
-            assert await within(reader.read(-1)) == b""
-            writer.close()
+            client = Client(*await open_connection(server.addresses[0][1]))
+            client.write(data)
+            client.end_stream()
+            assert await client.rest() == []
         await until(lambda: not server.http_connections)
         assert len(service.connections) == 1
 
@@ -159,7 +158,7 @@ WELCOME = {
 async def test_an_unusual_opening_is_welcome(serve, connect, head):
     server = await serve(Guarded)
     for cut in (len(head), 1, 40):
-        client = Client(*await within(asyncio.open_connection("127.0.0.1", server.addresses[0][1])))
+        client = Client(*await open_connection(server.addresses[0][1]))
         for start in range(0, len(head), cut):
             client.write(head[start : start + cut])
             await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from .examples import example
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.plain("the browser does not know our authority"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
 

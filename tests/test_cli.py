@@ -4,14 +4,18 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Sequence
 
 import pytest
 
 import fastws
 from fastws import cli, reload
+
+from . import certificates
 
 CHAT = """
 from fastws import http, ws
@@ -48,7 +52,8 @@ class Listening:
     def __init__(self) -> None:
         self.services: tuple[object, ...] = ()
         self.options: dict[str, object] = {}
-        self.addresses = [("127.0.0.1", 9090)]
+        self.addresses: list[object] = [("127.0.0.1", 9090)]
+        self.secure = False
 
     def run(self, *services, on_listening, **options) -> None:
         self.services = tuple(fastws.service.compile(service) for service in services)
@@ -90,6 +95,76 @@ def test_the_options_reach_the_server(served, chat):
     given = ["--host", "::1", "--port", "0", "--access-log", "--proxy-headers", "10.0.0.0/8,unix"]
     assert cli.main(["run", str(chat), *given]) == 0
     assert served.options == {"host": "::1", "port": 0, "access_log": True, "proxy_headers": "10.0.0.0/8,unix"}
+
+
+def test_what_is_not_given_is_left_to_the_server(served, chat):
+    assert cli.main(["run", str(chat)]) == 0
+    assert served.options == {"access_log": False}
+
+
+def test_every_option_of_the_server_reaches_it(served, chat):
+    arguments = (
+        "--unix chat.sock --unix-mode 660 --proxy-protocol --certfile c.pem --keyfile k.pem --client-ca a.pem "
+        "--max-connections 1 --max-connections-per-address 2 --max-handshakes 3 --backlog 4 --handshake-timeout 0.5 "
+        "--keep-alive-timeout 6 --close-timeout 7 --max-head-size 8 --max-head-fields 9 --max-body-size 10"
+    )
+    assert cli.main(["run", str(chat), *arguments.split()]) == 0
+    assert served.options == {
+        "access_log": False,
+        "unix": "chat.sock",
+        "unix_mode": 0o660,
+        "proxy_protocol": True,
+        "certfile": "c.pem",
+        "keyfile": "k.pem",
+        "client_ca": "a.pem",
+        "max_connections": 1,
+        "max_connections_per_address": 2,
+        "max_handshakes": 3,
+        "backlog": 4,
+        "handshake_timeout": 0.5,
+        "keep_alive_timeout": 6.0,
+        "close_timeout": 7.0,
+        "max_head_size": 8,
+        "max_head_fields": 9,
+        "max_body_size": 10,
+    }
+
+
+def test_the_help_shows_the_defaults_of_the_server(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "answered with 503 (default: 100000)" in text
+    assert "(default: 1048576)" in text
+    assert "(default: 600)" in text
+
+
+def test_tls_is_listed_as_such(served, chat, capsys):
+    served.secure = True
+    cli.main(["run", str(chat)])
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "wss://127.0.0.1:9090/chat/websocket  Chat",
+        "https://127.0.0.1:9090/chat/motd     Chat  GET",
+    ]
+
+
+def test_a_unix_socket_is_listed_with_its_path(served, chat, capsys):
+    served.addresses = ["/run/chat.sock"]
+    cli.main(["run", str(chat)])
+    assert "ws+unix:/run/chat.sock:/chat/websocket" in capsys.readouterr().out
+
+
+def test_a_descriptor_becomes_a_socket(served, chat):
+    with socket.create_server(("127.0.0.1", 0)) as parent:
+        assert cli.main(["run", str(chat), "--fd", str(os.dup(parent.fileno()))]) == 0
+        with served.options["sock"] as sock:
+            assert sock.getsockname() == parent.getsockname()
+
+
+def test_a_descriptor_that_does_not_listen_is_one_line_and_a_status(served, chat, capsys):
+    with socket.socket() as idle:
+        assert cli.main(["run", str(chat), "--fd", str(idle.fileno())]) == 1
+    assert capsys.readouterr().err.endswith("it is no stream socket that listens\n")
 
 
 def test_an_address_of_ipv6_is_listed_in_brackets(served, chat, capsys):
@@ -163,7 +238,19 @@ def test_an_import_that_a_module_misses_is_not_taken_for_the_module(served, tmp_
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["run"], ["run", "a.py", "--port", "70000"], ["run", "a.py", "--rel"], ["walk"]]
+    "arguments",
+    [
+        [],
+        ["run"],
+        ["walk"],
+        ["run", "a.py", "--rel"],
+        ["run", "a.py", "--port", "70000"],
+        ["run", "a.py", "--unix", "a.sock", "--port", "80"],
+        ["run", "a.py", "--unix", "a.sock", "--fd", "3"],
+        ["run", "a.py", "--fd", "three"],
+        ["run", "a.py", "--unix-mode", "rw-"],
+        ["run", "a.py", "--close-timeout", "soon"],
+    ],
 )
 def test_a_wrong_command_is_refused_with_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -193,11 +280,17 @@ def test_the_help_has_examples(arguments, capsys):
 def start(tmp_path):
     children = []
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
+    def start(*arguments: str, pass_fds: Sequence[int] = ()) -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "fastws", "run", *arguments]
         child = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=pass_fds,
         )
         children.append(child)
         return child
@@ -240,6 +333,59 @@ def test_a_port_in_use_is_said_in_one_line(start, chat):
     assert re.fullmatch(
         r"fastws: cannot listen at 127\.0\.0\.1:\d+: .*in use; choose another --host or --port\n", errors
     )
+
+
+@pytest.mark.parametrize("reloading", [[], ["--reload"]])
+def test_an_inherited_socket_is_listened_at(start, chat, reloading):
+    with socket.create_server(("127.0.0.1", 0)) as parent:
+        child = start(str(chat), "--fd", str(parent.fileno()), *reloading, pass_fds=[parent.fileno()])
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert url_in(child.stdout.readline()) == f"http://127.0.0.1:{parent.getsockname()[1]}/chat/motd"
+        assert read(f"http://127.0.0.1:{parent.getsockname()[1]}/chat/motd") == b"be kind"
+
+
+@pytest.mark.parametrize("path", ["nowhere/chat.sock", "x" * 200])
+def test_a_path_that_cannot_be_is_said_in_one_line(start, chat, path):
+    child = start(str(chat), "--unix", path)
+    _, errors = child.communicate(timeout=10)
+    assert child.returncode == 1
+    assert errors.startswith(f"fastws: unix='{path}': give a path of a folder that exists")
+
+
+def test_a_path_in_use_is_said_in_one_line(start, chat):
+    child = start(str(chat), "--unix", "chat.sock")
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ws+unix:chat.sock:/chat/websocket  Chat\n"
+    other = start(str(chat), "--unix", "chat.sock")
+    _, errors = other.communicate(timeout=10)
+    assert other.returncode == 1
+    assert errors == "fastws: cannot listen at chat.sock: Address already in use; choose another --unix\n"
+
+
+def test_a_hangup_renews_the_certificate_and_bad_files_leave_it(start, chat, tmp_path):
+    files = certificates.Files(tmp_path)
+    arguments = ["--port", "0", "--certfile", str(files.certfile), "--keyfile", str(files.keyfile)]
+    child = start(str(chat), *arguments)
+    assert child.stdout is not None
+    assert child.stderr is not None
+    assert child.stdout.readline().startswith("wss://127.0.0.1:")
+    port = int(child.stdout.readline().split("/")[2].rpartition(":")[2])
+    serial = files.renew()
+    child.send_signal(signal.SIGHUP)
+    assert "the certificate was read again" in child.stderr.readline()
+    assert certificate_at(port) == serial
+    files.keyfile.unlink()
+    child.send_signal(signal.SIGHUP)
+    assert "ERROR fastws: the certificate stays as it is: certfile " in child.stderr.readline()
+    assert certificate_at(port) == serial
+
+
+def certificate_at(port: int) -> int:
+    context = certificates.client_context()
+    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    with context.wrap_socket(sock, server_hostname="localhost") as secure:
+        return certificates.serial_of(ssl.DER_cert_to_PEM_cert(secure.getpeercert(binary_form=True)).encode())
 
 
 def test_a_change_starts_the_service_again_also_after_a_syntax_error(start, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from fastws import ws
 
-from .client import until
+from .client import until, url
 from .peers import Aiohttp, Picows, Websockets
 from .services import Echo, Watch, at
 
@@ -29,10 +29,6 @@ class News(Watch):
             connection.close(4001, "as you wish — auf Wiedersehen")
         else:
             connection.broadcast_text(text)
-
-
-def url(server) -> str:
-    return f"ws://127.0.0.1:{server.addresses[0][1]}/"
 
 
 @ALL

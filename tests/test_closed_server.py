@@ -16,7 +16,7 @@ async def test_a_closed_server_keeps_no_frame():
     async with fastws.serve(Echo(), port=0, close_timeout=5.0) as server:
         client = await Client.connect(server.addresses[0][1])
         assert await client.asks("hello") == "hello"
-        client.writer.write_eof()
+        client.end_stream()
         assert await client.rest() == []
     client.transport.abort()
     after = _speedups.live_objects()

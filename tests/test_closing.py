@@ -135,7 +135,7 @@ async def test_a_reset_is_1006(opened):
 async def test_an_end_of_stream_without_a_close_frame_is_1006(opened):
     watch = Watch()
     server, client, _ = await opened(watch)
-    client.writer.write_eof()
+    client.end_stream()
     assert await watch.next() == ("closed", 1006, "")
     assert await client.rest() == []
     await nothing_follows(server, watch)
@@ -145,7 +145,7 @@ async def test_an_end_of_stream_within_a_frame_is_1006_and_leaves_nothing(opened
     echo = Echo()
     server, client, _ = await opened(echo)
     client.write(frame(TEXT, b"never complete")[:-1])
-    client.writer.write_eof()
+    client.end_stream()
     assert await echo.next() == ("closed", 1006, "")
     await nothing_follows(server, echo)
 

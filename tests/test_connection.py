@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from fastws import ws
 from fastws._speedups import Hub
 
-from .client import CLOSE, PING, PONG, REQUEST, TEXT, frame, until, within
+from .client import CLOSE, PING, PONG, REQUEST, TEXT, frame, open_connection, until, within
 from .services import Commanded, Echo, Log, Watch, at
 
 
@@ -141,7 +139,7 @@ async def test_attributes_belong_to_one_connection(serve, connect):
 
 async def test_frames_that_came_with_the_request_are_handled(serve):
     server = await serve(Echo())
-    reader, writer = await asyncio.open_connection(*server.addresses[0])
+    reader, writer = await open_connection(server.addresses[0][1])
     writer.write(REQUEST % (b"/", b"") + frame(TEXT, b"hurried") + frame(CLOSE)[:3])
     assert (await within(reader.readuntil(b"\r\n\r\n"))).startswith(b"HTTP/1.1 101 ")
     assert await within(reader.readexactly(9)) == b"\x81\x07hurried"

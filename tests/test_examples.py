@@ -12,7 +12,7 @@ from datetime import datetime
 
 import pytest
 
-from .client import until, within
+from .client import tls_at, until, url, within
 from .examples import EXAMPLES, example
 
 
@@ -20,9 +20,10 @@ async def http(server, method: str, path: str, body: bytes | None = None) -> tup
     """The status and body of a request."""
 
     def ask() -> tuple[int, bytes]:
-        url = f"http://127.0.0.1:{server.addresses[0][1]}{path}"
+        where = url(server, path, "http")
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, body, method=method)) as answer:
+            asking = urllib.request.Request(where, body, method=method)
+            with urllib.request.urlopen(asking, context=tls_at(where)) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()

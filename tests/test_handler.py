@@ -163,6 +163,7 @@ async def test_one_read_with_more_than_the_inbox_takes_loses_nothing():
         assert await service.all(301) == [*messages, "behind"]
 
 
+@pytest.mark.plain("what waits below TLS is not told")
 async def test_a_client_feels_that_its_messages_are_not_handled(serve, connect):
     service = Queued()
     client = await connect(await serve(service))

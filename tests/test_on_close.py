@@ -253,7 +253,7 @@ async def test_on_close_comes_behind_on_error(opened, failures):
     failing = Failing()
     server, client, _ = await opened(failing)
     client.send("fail")
-    client.writer.write_eof()
+    client.end_stream()
     seen = [await failing.next() for _ in range(3)]
     assert seen[:2] == [("error",), ("error is done",)]
     assert seen[2][0] == "closed"

@@ -12,8 +12,9 @@ import pytest
 import fastws
 from fastws import ConfigurationError, NoCurrentConnectionError, http, ws
 
-from .client import CLOSE, Client, close_payload, turns, within
+from .client import CLOSE, Client, close_payload, open_connection, turns, within
 from .services import Commanded, Echo, Log, Watch, at
+from .wires import blocked
 
 GOING_AWAY = (CLOSE, close_payload(1001, "going away"))
 
@@ -166,8 +167,7 @@ async def test_clients_that_do_not_even_read_bound_the_shutdown(narrow):
     watch = Watch()
     _, connections = await narrow(watch, 2, close_timeout=0.1)
     for connection in connections:
-        connection.push_binary(bytes(3_000_000))
-    assert all(connection.buffered for connection in connections)
+        await blocked(connection)
     # The end of the test closes the server
 
 
@@ -207,7 +207,7 @@ async def test_no_connection_opens_once_the_server_is_closing(serve, connect):
     server = await serve(echo)
     port = server.addresses[0][1]
     client = await connect(server)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await open_connection(port)
     writer.write(b"GET / HTTP/1.1\r\n")
     await turns(20)
     stopping = asyncio.ensure_future(server.close())

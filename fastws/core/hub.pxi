@@ -12,7 +12,7 @@
 # moved on if something happened meanwhile.
 
 cdef enum:
-    RECEIVE_LEN = 65536        # bytes that one read may bring
+    RECEIVE_LEN = 262144       # bytes that one read may bring
     BUCKETS = 64               # of the timer; a later deadline is looked at again after a lap
     RELEASE_GIL_SENDS = 16     # from so many sends in a row on, other threads may run meanwhile
     RELEASE_GIL_LEN = 131072   # bytes; likewise for one send

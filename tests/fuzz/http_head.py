@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from fastws import http, ws
+from fastws.census import Census
 from fastws.forwarded import TrustedProxies
 from fastws.http1 import HttpLimits, HttpProtocol
 from fastws.service import Router, compile
@@ -111,12 +112,16 @@ class Server:
     def __init__(self) -> None:
         self.loop = Turns()
         self.http_connections: set[HttpProtocol] = set()
+        self.census = Census(max_handshakes=1, max_per_address=None)
         self.websocket = None
+
+    def admit(self, transport, address) -> Callable[[], None]:
+        return self.census.enter(None)
 
     def context_of(self, owner) -> contextvars.Context:
         return contextvars.copy_context()
 
-    def open_websocket(self, transport, service, request, accepted, rest) -> None:
+    def open_websocket(self, transport, service, request, accepted, rest, *, address, on_release) -> None:
         transport.write(accepted.response)
         self.websocket = service.name, request.raw_target, request.raw_headers, accepted.subprotocol, rest
 
@@ -172,6 +177,7 @@ def outcome(parts, held: int):
     if server.websocket is None:
         protocol.connection_lost(None)
     assert not server.http_connections
+    assert server.census.handshakes == 0
     # Who has sent the body already is not invited to
     responses = [without_date(written) for written in transport.writes if not written.startswith(b"HTTP/1.1 100 ")]
     return responses, websocket, transport.ended
@@ -185,7 +191,7 @@ def check_bounds(protocol: HttpProtocol) -> None:
     reader = protocol._reader
     assert not reader.exchanges
     assert reader._undigested < LIMITS.max_head_size
-    assert reader.incomplete is None or sum(map(len, reader.incomplete.body)) <= LIMITS.max_body_size
+    assert reader.incomplete is None or len(reader.incomplete.body) <= LIMITS.max_body_size
 
 
 def check_response(written: bytes) -> None:
