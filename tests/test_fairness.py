@@ -56,7 +56,7 @@ async def test_who_sends_long_messages_lets_others_have_their_turn():
 
 async def test_a_crowd_that_sends_without_end_waits_for_itself():
     service = Listener()
-    async with wired(service, PacketWire, 40) as (connections, wires):
+    async with wired(service, PacketWire, 40) as (_, wires):
         for number, wire in enumerate(wires):
             wire.send(frame(TEXT, b"%d" % number) * 3000)
         handled = len(service.told)
