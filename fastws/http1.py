@@ -48,7 +48,7 @@ logger = logging.getLogger("fastws.http")
 access_logger = logging.getLogger("fastws.access")
 
 # How many requests of one client are answered until all others have had their turn; no more than a piece is read then.
-A_TURN: Final = 32
+A_TURN: Final = 8
 
 # How long a client may take to end a connection that we ended, or make no progress in reading the last response.
 CLOSE_TIMEOUT: Final = 5.0  # seconds
@@ -326,13 +326,13 @@ class HttpProtocol(asyncio.Protocol):
 
     def _take_place(self, exchange: Exchange, request: Request) -> bool:
         """Count a WebSocket for the client that the proxy speaks for; the proxy itself is not counted."""
-        address = request.remote_address
-        release = self._server.census.enter(None if address is None else address[0])
+        self._release()  # an earlier attempt on the same connection may have taken one
+        census, address = self._server.census, request.remote_address
+        release = census.enter(None if address is None else address[0])
+        self._release = release or census.enter(None)
         if release is None:
             self._send(exchange, error_response(429, temporary=True))
-            return False
-        self._release = release
-        return True
+        return release is not None
 
     def _open(self, service: Service, request: Request, accepted: Accepted) -> None:
         """Let go of a connection that is a WebSocket from here on."""

@@ -37,8 +37,10 @@ __all__ = ["Exchange", "HttpLimits", "Reading", "RequestReader"]
 
 logger = logging.getLogger("fastws.http")
 
-# How much is parsed at most at a time: the parser cannot be stopped between two requests, so this bounds how many wait.
-PIECE: Final = 1 << 16  # bytes
+# How much is parsed at most at a time. The parser cannot be stopped between two requests, so that of heads bounds how
+# many wait.
+BODY_PIECE: Final = 1 << 16  # bytes
+HEAD_PIECE: Final = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Exchange:
         self.response = response
         self.service: Service | None = None
         self.resource: Resource | None = None
-        self.body: list[bytes] = []
+        # Not a list of its parts: those of a byte each weigh forty
+        self.body = bytearray()
         self.body_size = 0
         self.expects_continue = False
 
@@ -177,12 +180,12 @@ class RequestReader:
 
     def _piece_size(self) -> int:
         """Return how much to read at a time: a head not beyond its limit, and the framing of a body neither."""
+        if self.reading is Reading.BODY and not self._chunked:
+            return BODY_PIECE
         limit = self._limits.max_head_size
         if self.reading is not Reading.BODY:
             limit -= self._undigested
-        elif not self._chunked:
-            limit = PIECE
-        return max(1, min(limit, PIECE))
+        return max(1, min(limit, HEAD_PIECE))
 
     def _switch(self, rest: bytes) -> bytes:
         if self._foreign_upgrade:
@@ -258,7 +261,7 @@ class RequestReader:
         if exchange.body_size > self._limits.max_body_size:
             self._stop(error_response(413))
         if exchange.resource is not None:
-            exchange.body.append(data)
+            exchange.body += data
 
     def on_message_complete(self) -> None:
         """Put the request on the list."""
@@ -266,7 +269,7 @@ class RequestReader:
         if exchange is None:  # _ignore_upgrade
             return
         if exchange.body and exchange.request is not None:
-            exchange.request.body = b"".join(exchange.body)
+            exchange.request.body = bytes(exchange.body)
         self.exchanges.append(exchange)
         self.incomplete = None
         self._undigested = 0

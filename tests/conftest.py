@@ -8,6 +8,7 @@ import gc
 import logging
 import sys
 import traceback
+import types
 from pathlib import Path
 
 import hypothesis
@@ -67,9 +68,12 @@ class Failures(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.records: list[logging.LogRecord] = []
+        self.traces: list[types.TracebackType] = []  # also of records that a test has dropped: pytest has them still
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
+        if record.exc_info:
+            self.traces.append(record.exc_info[2])
 
     def messages(self) -> list[str]:
         return [record.getMessage() for record in self.records]
@@ -92,6 +96,16 @@ def live_objects() -> dict[str, int]:
     return counts
 
 
+def forget(trace) -> None:
+    """Clear the frames of a traceback and of their callers, or they keep alive what they saw."""
+    traceback.clear_frames(trace)
+    frame = trace.tb_frame.f_back
+    with contextlib.suppress(RuntimeError):  # one that still runs
+        while frame is not None:
+            frame.clear()
+            frame = frame.f_back
+
+
 @pytest.fixture(autouse=True)
 def nothing_left(request):
     """No error is logged but where a test looks for it, and nothing that the core makes outlives a test."""
@@ -99,9 +113,9 @@ def nothing_left(request):
     failures = request.getfixturevalue("failures")
     before = live_objects()
     yield
-    for record in failures.records:
-        if record.exc_info:
-            traceback.clear_frames(record.exc_info[2])  # or they keep alive what they saw
+    for trace in failures.traces:
+        forget(trace)
+    request.node.funcargs.clear()  # or pytest keeps alive what fixtures made
     assert all(count <= before[kind] for kind, count in live_objects().items()), (before, live_objects())
     assert expected or not failures.records, failures.messages()
 

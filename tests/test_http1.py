@@ -466,7 +466,7 @@ async def test_who_asks_for_much_at_once_lets_others_have_their_turn(serve):
     client = await server.connect()
     (connection,) = server.http_connections
     connection.data_received(get("/", close=False) * 100)
-    assert len(connection._reader.exchanges) == 100 - 32
+    assert len(connection._reader.exchanges) == 100 - 8
     assert [await client.response() for _ in range(100)] == [NOT_FOUND % b""] * 100
     await client.send(get("/"))
     assert await client.rest() == NOT_FOUND % b"Connection: close\r\n"

@@ -6,8 +6,6 @@ back into the corpus. An input that finds something is left in ``build/fuzz/`` a
 
 import argparse
 import glob
-import hashlib
-import importlib
 import os
 import shutil
 import subprocess
@@ -58,11 +56,12 @@ def build_engine() -> None:
         sys.exit("the engine does not compile")
 
 
-def environment(target: str) -> dict[str, str]:
+def environment(target: str, seeds: Path) -> dict[str, str]:
     """Return what the engine and its Python need to know."""
     [library] = glob.glob(str(BUILD / "lib.*"))
     return {
-        "FUZZ_TARGET": f"tests.fuzz.{target}",
+        "FUZZ_TARGET": target,
+        "FUZZ_SEEDS": str(seeds),
         "FUZZ_PYTHON": sys.executable,
         "FUZZ_ROOT": str(ROOT),
         "PYTHONPATH": os.pathsep.join([library, str(ROOT)]),
@@ -71,12 +70,6 @@ def environment(target: str) -> dict[str, str]:
         "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=32",  # the interpreter leaks at exit by design
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
-
-
-def inputs(target: str) -> list[bytes]:
-    """Return the seeds and the corpus of a target."""
-    seeds = [] if is_c(target) else importlib.import_module(f"tests.fuzz.{target}").seeds()
-    return [*seeds, *corpus.load(target)]
 
 
 def empty(name: str) -> Path:
@@ -90,10 +83,9 @@ def empty(name: str) -> Path:
 def fuzz(target: str, runs: int, keep: bool) -> int:
     """Run one target so often; return 1 if it found something."""
     program = build_c(target) if is_c(target) else BUILD / "engine"
-    variables = {} if is_c(target) else environment(target)
     known, found, kept = (empty(f"{target}/{name}") for name in ("known", "found", "kept"))
-    for data in inputs(target):
-        (known / hashlib.sha1(data).hexdigest()).write_bytes(data)
+    variables = {} if is_c(target) else environment(target, known)
+    corpus.write(corpus.load(target), known)
     print(f"== {target}", flush=True)
     artifacts = f"-artifact_prefix={BUILD}/{target}-"
     failed = run(program, f"-runs={runs}", *LIMITS, artifacts, found, known, **variables)

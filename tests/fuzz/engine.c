@@ -1,5 +1,5 @@
-/* libFuzzer around Python: each input is given to check() of the module that FUZZ_TARGET names, and an exception out of
- * it is a finding.
+/* libFuzzer around Python: each input is given to check() of the target that FUZZ_TARGET names, and an exception out of
+ * it is a finding. The target's seeds are written to FUZZ_SEEDS first, before libFuzzer looks for its corpus.
  *
  * Coverage comes from two sides. The compiled core counts its own edges (clang's -fsanitize=fuzzer-no-link). Of Python
  * code below FUZZ_ROOT a trace function counts the steps from line to line; that includes the reference, whose branches
@@ -46,12 +46,13 @@ static int count_line(PyObject *self, PyFrameObject *frame, int event, PyObject 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     const char *target = getenv("FUZZ_TARGET");
+    const char *seeds = getenv("FUZZ_SEEDS");
     const char *python = getenv("FUZZ_PYTHON");
     PyConfig config;
 
     root = getenv("FUZZ_ROOT");
-    if (target == NULL || python == NULL || root == NULL)
-        die("FUZZ_TARGET, FUZZ_PYTHON and FUZZ_ROOT must be set: use `make fuzz`");
+    if (target == NULL || seeds == NULL || python == NULL || root == NULL)
+        die("FUZZ_TARGET, FUZZ_SEEDS, FUZZ_PYTHON and FUZZ_ROOT must be set: use `make fuzz`");
     PyConfig_InitPythonConfig(&config);
     config.install_signal_handlers = 0; /* libFuzzer has its own */
     /* The name decides whose site-packages are found: those of an environment too */
@@ -60,8 +61,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         die("Python does not start");
     PyConfig_Clear(&config);
 
-    PyObject *module = PyImport_ImportModule(target);
-    check = module != NULL ? PyObject_GetAttrString(module, "check") : NULL;
+    PyObject *module = PyImport_ImportModule("tests.fuzz.corpus");
+    check = module != NULL ? PyObject_CallMethod(module, "prepare", "ss", target, seeds) : NULL;
     if (check == NULL)
         die("the target cannot be imported");
     PyEval_SetTrace(count_line, NULL);

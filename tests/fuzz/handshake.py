@@ -65,7 +65,7 @@ def is_right(method: str, version: str, fields: list[tuple[bytes, bytes]], origi
         method == "GET"
         and version == "1.1"
         and all(len(values.get(name, ())) <= 1 for name in ONCE)
-        and b"host" in values
+        and bool(values.get(b"host", [b""])[0])  # "containing the server's authority": no empty one
         and HOST.fullmatch(values[b"host"][0]) is not None
         and b"websocket" in tokens(values.get(b"upgrade", []))
         and b"upgrade" in tokens(values.get(b"connection", []))

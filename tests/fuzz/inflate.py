@@ -92,11 +92,11 @@ def inflate(stream, payload: bytes, limit: int):
             if place == len(payload) and stream.eof:
                 break  # it ended with its final block: nothing is to be made up for
             if stream.eof:
-                finals += place < len(payload)
                 stream = zlib.decompressobj(-15)
             output += stream.decompress((payload + TAIL)[place : place + 1], limit + 1 - len(output))
-            if len(output) > limit or finals == FINALS:
-                return output, finals == FINALS or objects(start, payload), stream
+            finals += stream.eof and place < len(payload)
+            if len(output) > limit or finals > FINALS:
+                return output, finals > FINALS or objects(start, payload), stream
     except zlib.error:
         return output, True, stream
     return output, False, zlib.decompressobj(-15) if stream.eof else stream
