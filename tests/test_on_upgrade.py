@@ -9,7 +9,7 @@ import pytest
 
 from fastws import NoCurrentConnectionError, http, ws
 
-from .client import REQUEST, Client, frame, until, within
+from .client import REQUEST, Client, frame, open_connection, until, within
 from .guarded import ORIGIN, answer
 from .services import Echo, Log, Watch, at
 
