@@ -23,6 +23,7 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
+from .census import do_nothing
 from .errors import HandshakeError
 from .handshake import accept, check
 from .heads import encode_head, error_response
@@ -327,9 +328,9 @@ class HttpProtocol(asyncio.Protocol):
     def _take_place(self, exchange: Exchange, request: Request) -> bool:
         """Count a WebSocket for the client that the proxy speaks for; the proxy itself is not counted."""
         self._release()  # an earlier attempt on the same connection may have taken one
-        census, address = self._server.census, request.remote_address
-        release = census.enter(None if address is None else address[0])
-        self._release = release or census.enter(None)
+        address = request.remote_address
+        release = self._server.census.enter(None if address is None else address[0])
+        self._release = do_nothing if release is None else release
         if release is None:
             self._send(exchange, error_response(429, temporary=True))
         return release is not None

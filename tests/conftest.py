@@ -9,6 +9,7 @@ import logging
 import sys
 import traceback
 import types
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -21,6 +22,8 @@ from . import certificates
 from .client import TLS, Client, open_connection, until
 from .services import Log
 from .wires import SMALL, narrow_socket
+
+FOLDER = Path(__file__).parent
 
 # A slow machine is no failure: nothing generated is judged by its time.
 hypothesis.settings.register_profile("default", deadline=None)
@@ -39,6 +42,11 @@ def pytest_asyncio_loop_factories(config, item):
 
 def pytest_addoption(parser):
     parser.addoption("--tls", action="store_true", help="have servers and clients speak TLS")
+
+
+def pytest_ignore_collect(collection_path, config):
+    # The suites in folders have clients of their own, which know no TLS
+    return True if config.getoption("tls") and collection_path.parent == FOLDER and collection_path.is_dir() else None
 
 
 def pytest_collection_modifyitems(config, items):
@@ -130,7 +138,7 @@ async def serve(no_task_left, pytestconfig):
         async def serve(*services: object, **options) -> fastws.Server:
             # Tests that wait for the end of this say so; others must not need it
             options = {"port": 0, "close_timeout": 5.0, **options}
-            if not pytestconfig.getoption("tls"):
+            if not pytestconfig.getoption("tls") or "certfile" in options:
                 return await stack.enter_async_context(fastws.serve(*services, **options))
             options = {"ssl": certificates.server_context(), **options}
             server = await stack.enter_async_context(fastws.serve(*services, **options))

@@ -15,7 +15,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 
 from fastws import ws
 
-from .client import turns, until
+from .client import turns, until, url
 from .node import IS_INSTALLED, Node
 from .peers import Aiohttp, Websockets
 from .services import Watch, at
@@ -52,10 +52,6 @@ def echo(kind: str):
             return data
 
     return Echo()
-
-
-def url(server) -> str:
-    return f"ws://127.0.0.1:{server.addresses[0][1]}/"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -54,6 +54,19 @@ async def test_who_sends_long_messages_lets_others_have_their_turn():
         assert service.told == [1 << 19, 1 << 19, "me too"] + [1 << 19] * 8
 
 
+async def test_a_crowd_that_sends_without_end_waits_for_itself():
+    service = Listener()
+    async with wired(service, PacketWire, 40) as (_, wires):
+        for number, wire in enumerate(wires):
+            wire.send(frame(TEXT, b"%d" % number) * 3000)
+        handled = len(service.told)
+        assert handled == 40 * A_TURN
+        await turns(1)
+        assert len(service.told) - handled == 4 * A_TURN
+        await turns(40)
+        assert [service.told.count(str(number)) for number in range(40)] == [3000] * 40
+
+
 async def test_who_says_goodbye_behind_much_else_is_heard_to_the_end():
     service = Listener()
     async with wired(service, PacketWire, 1) as ((connection,), (talker,)):

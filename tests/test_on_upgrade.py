@@ -9,7 +9,7 @@ import pytest
 
 from fastws import NoCurrentConnectionError, http, ws
 
-from .client import REQUEST, Client, frame, until, within
+from .client import REQUEST, Client, frame, open_connection, until, within
 from .guarded import ORIGIN, answer
 from .services import Echo, Log, Watch, at
 
@@ -211,7 +211,7 @@ SLOW_OPENING = REQUEST % (b"/", SLOW)
 
 
 async def raw(server, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await within(asyncio.open_connection("127.0.0.1", server.addresses[0][1]))
+    reader, writer = await open_connection(server.addresses[0][1])
     writer.write(data)
     return reader, writer
 

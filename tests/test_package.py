@@ -32,7 +32,7 @@ IMPORTS: dict[str, set[str]] = {
     "handshake": {"deflate", "errors"},
     "heads": {"http"},
     "http": {"errors", "routing", "service"},
-    "http1": {"errors", "handshake", "heads", "http", "http_reader", "upgrade"},
+    "http1": {"census", "errors", "handshake", "heads", "http", "http_reader", "upgrade"},
     "http_reader": {"forwarded", "handshake", "heads", "http"},
     "listening": {"proxy_protocol"},
     "options": {"errors"},

@@ -55,6 +55,7 @@ cdef class Connection:
     cdef uint8_t failing          # a handler failed: 1011 goes out when on_error is done
     cdef uint8_t busy             # a handler is suspended
     cdef uint8_t paused           # reading is
+    cdef uint8_t waits            # for a turn
     cdef uint8_t entered          # our context is the current one
     cdef uint8_t released
     cdef uint8_t hung_up          # the peer ended its direction
@@ -306,14 +307,20 @@ cdef class Connection:
             self.transport.pause_reading()
 
     cdef void give_way(self):
-        """Let all others have their turn."""
+        """Let others have their turn."""
         self.pause_reading()
-        self.hub.call_soon(self._go_on)
+        if not self.waits:
+            self.waits = True
+            self.hub.queue_up(self)
 
     # -- handlers that waited
 
     def _go_on(self):
-        """Handle what waited for a suspended handler, or for others to have their turn."""
+        """Handle what waited for a suspended handler."""
+        self.go_on()
+
+    cdef int go_on(self) except -1:
+        """Handle what waited, for a suspended handler or for others to have their turn."""
         cdef Connection outer = self.begin()
         try:
             while self.inbox is not None and not self.busy:
@@ -329,6 +336,7 @@ cdef class Connection:
             self.end(outer)
         if self.state == CLOSED and not self.busy:
             context_done(self)
+        return 0
 
     # -- the transport's callbacks (asyncio.BufferedProtocol)
 

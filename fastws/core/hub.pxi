@@ -5,7 +5,8 @@
 # callback ends, all others by flush(), which runs once behind the callbacks of the turn. A lone push outside of any
 # callback goes out at once and only its followers in the same turn wait for flush().
 #
-# A peer that has more to say than its share waits for the others (WORK_A_TURN): it is not read from until the next turn.
+# A peer that has more to say than its share (WORK_A_TURN) is not read from any more and queues up, and a few of that queue
+# go on in each turn. So a turn is short however many they are, and who says little never waits behind them.
 #
 # Time. One timer per loop ticks every `resolution` seconds while there are connections. A connection hangs in the bucket
 # of its next deadline; reads and messages only note the time, so the deadline is looked at when its bucket comes up and
@@ -16,6 +17,7 @@ cdef enum:
     BUCKETS = 64               # of the timer; a later deadline is looked at again after a lap
     RELEASE_GIL_SENDS = 16     # from so many sends in a row on, other threads may run meanwhile
     RELEASE_GIL_LEN = 131072   # bytes; likewise for one send
+    QUEUED_A_TURN = 4          # connections that go on in a turn although they had their share
     MAX_RETIRED_GROUPS = 100000  # names of removed groups that are remembered
 
 cdef double MAX_RESOLUTION = 1.0           # seconds between two ticks, at most
@@ -74,6 +76,8 @@ cdef class Hub:
     cdef size_t dirty_capacity
     cdef chunk_t *cork         # a chunk with room for many replies, lent to `current`
     cdef list doomed           # connections to fail when no fan-out is under way
+    cdef bint turns_scheduled
+    cdef object queue          # deque of connections that had their share, and have more to be done
     # Handlers
     cdef HandlerTask parked    # owns the handler that runs now should it suspend
     cdef bint task_entered
@@ -114,6 +118,7 @@ cdef class Hub:
         self.turn = 1
         self.flush_callback = self._flush
         self.doomed = []
+        self.queue = collections.deque()
         self.now = loop.time()
         self.resolution = MAX_RESOLUTION
         self.ending = set()
@@ -177,6 +182,29 @@ cdef class Hub:
         while self.doomed:
             connection = self.doomed.pop()
             overflowed(connection)
+
+    cdef void queue_up(self, Connection connection):
+        """Let the connection go on when it is its turn."""
+        self.queue.append(connection)
+        self.schedule_turns()
+
+    cdef void schedule_turns(self):
+        if self.queue and not self.turns_scheduled:
+            self.call_soon(self._next_turns)
+            self.turns_scheduled = True
+
+    def _next_turns(self):
+        cdef Connection connection
+        cdef Py_ssize_t left = min(len(self.queue), QUEUED_A_TURN)
+        self.turns_scheduled = False
+        try:
+            while left:
+                left -= 1
+                connection = self.queue.popleft()
+                connection.waits = False
+                connection.go_on()
+        finally:
+            self.schedule_turns()
 
     cdef void send_dirty(self):
         """One system call for each connection that has something pending."""
@@ -301,6 +329,7 @@ cdef class Hub:
         if self.cork is not NULL:
             chunk_release(self.cork)
             self.cork = NULL
+        self.queue.clear()
         self.groups.clear()
         self.stored.clear()
         self.retired.clear()

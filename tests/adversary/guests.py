@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from time import perf_counter
 from typing import Any
 
@@ -37,9 +37,21 @@ class Journal:
         self.failures: list[str] = []
         self.seconds: dict[str, list[float]] = {}
         self.said: list[float] = []
+        self._waiting: dict[object, tuple[str, float]] = {}
 
     def took(self, what: str, started: float) -> None:
         self.seconds.setdefault(what, []).append(perf_counter() - started)
+
+    @contextlib.contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Take the time of this; a report counts it with its age while it lasts."""
+        key = object()
+        self._waiting[key] = what, perf_counter()
+        try:
+            yield
+            self.took(what, self._waiting[key][1])
+        finally:
+            del self._waiting[key]
 
     async def watch(self, doing: Awaitable[None]) -> None:
         """Note how it fails."""
@@ -50,6 +62,8 @@ class Journal:
 
     def report(self) -> dict[str, Any]:
         """What happened since the last report, times in milliseconds."""
+        for what, started in self._waiting.values():
+            self.took(what, started)
         seconds, self.seconds = self.seconds, {}
         return {"failures": self.failures} | {what: _summary(sorted(took)) for what, took in seconds.items()}
 
@@ -75,9 +89,8 @@ class Guest:
     @contextlib.asynccontextmanager
     async def visits(cls, port: int, journal: Journal) -> AsyncIterator[Guest]:
         """Connect, and leave with a closing handshake."""
-        started = perf_counter()
-        client = await Client.connect(port, PATH)
-        journal.took("opening", started)
+        with journal.waiting("opening"):
+            client = await Client.connect(port, PATH)
         guest = cls(client, journal)
         try:
             yield guest
@@ -115,14 +128,13 @@ class Guest:
     async def ask(self, count: int = 1) -> None:
         """Send so many messages and get them back, in order."""
         texts = [f"question {next(self._asked)}" for _ in range(count)]
-        started = perf_counter()
-        self._client.send(*texts)
-        for text in texts:
-            answer = await within(self._answers.get())
-            if answer is None:
-                await self._listening  # says why
-            assert answer == text, f"{answer!r} instead of {text!r}"
-        self._journal.took("echo", started)
+        with self._journal.waiting("echo"):
+            self._client.send(*texts)
+            for text in texts:
+                answer = await within(self._answers.get())
+                if answer is None:
+                    await self._listening  # says why
+                assert answer == text, f"{answer!r} instead of {text!r}"
 
     def say(self) -> None:
         """Tell everybody the next number."""
@@ -182,12 +194,11 @@ class Party:
         client = Client(*await within(asyncio.open_connection("127.0.0.1", self._port)))
         try:
             while await self._goes_on(self._over):
-                started = perf_counter()
-                client.write(REQUEST)
-                head = await within(client.reader.readuntil(b"\r\n\r\n"))
-                assert head.startswith(b"HTTP/1.1 200 "), head
-                assert await within(client.reader.readexactly(7)) == b"be kind"
-                self._journal.took("http", started)
+                with self._journal.waiting("http"):
+                    client.write(REQUEST)
+                    head = await within(client.reader.readuntil(b"\r\n\r\n"))
+                    assert head.startswith(b"HTTP/1.1 200 "), head
+                    assert await within(client.reader.readexactly(7)) == b"be kind"
         finally:
             client.transport.abort()
 

@@ -56,8 +56,8 @@ class Hall:
 
 # Seconds: short ones, so that whoever only holds on is gone soon. Nobody may use up more than GONE_WITHIN of them, nor
 # of the five in which HTTP waits for the end of one that it refused; the ticks of the timers are in it.
-TIMEOUTS = {"handshake_timeout": 3.0, "keep_alive_timeout": 4.0, "close_timeout": 1.0}
-GONE_WITHIN = 8.0
+TIMEOUTS = {"handshake_timeout": 4.0, "keep_alive_timeout": 4.0, "close_timeout": 1.0}
+GONE_WITHIN = 12.0
 
 
 def present(server: fastws.Server) -> dict[str, int]:
