@@ -1,7 +1,7 @@
 """Clients that behave: they must not notice that the server is attacked, but for its being slower.
 
-`python -m tests.adversary.guests PORT COUNT TLS` visits until its standard input ends; TLS is 0 or 1. With each line that
-it reads, and at the end, it prints as JSON what happened since the last.
+`python -m tests.adversary.guests PORT COUNT TLS` visits until its standard input ends; TLS is 0 or 1. With each line
+that it reads, and at the end, it prints as JSON what happened since the last.
 """
 
 from __future__ import annotations
