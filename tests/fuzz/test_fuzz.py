@@ -21,7 +21,7 @@ IN_C = [target for target in corpus.targets() if (corpus.HERE / f"{target}.c").e
 CHECKED = {
     target: importlib.import_module(f".{target}", __package__) for target in corpus.targets() if target not in IN_C
 }
-EXAMPLES = settings.default.max_examples * 8
+EXAMPLES = settings.default.max_examples * 4
 
 
 def inputs(target: str) -> list[bytes]:

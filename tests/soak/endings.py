@@ -20,11 +20,16 @@ from ..client import BINARY, CLOSE, PING, REQUEST, TEXT, close_payload, frame, u
 AT_A_TIME = 200  # connections
 LIMITS = {"close_timeout": 0.5}
 HELLO = REQUEST % (b"/", b"")
+DEFLATE = REQUEST % (b"/", b"Sec-WebSocket-Extensions: permessage-deflate\r\n")
+RSV1 = 0x40
+DEFLATED = bytes.fromhex("f248cdc9c90700")  # "Hello", RFC 7692 section 7.2.3.1
 FLOOD = bytes(200_000)  # more than the kernel takes from us, less than `max_backlog`
 
 
 @http.base_path("/")
-@ws.upgrade_path("/", max_backlog=300_000, max_message_size=10_000, max_queue=2, ping_interval=0.1)
+@ws.upgrade_path(
+    "/", max_backlog=300_000, max_message_size=10_000, max_queue=2, ping_interval=0.1, compression="dedicated"
+)
 class Busy:
     """Is in groups, stored, and does what it is told."""
 
@@ -227,6 +232,19 @@ async def resets_within_a_message(peer: Peer) -> None:
     peer.reset()
 
 
+async def resets_between_compressed_messages(peer: Peer) -> None:
+    await peer.send(DEFLATE)
+    await peer.until(b"Sec-WebSocket-Extensions")
+    await peer.send(frame(TEXT | RSV1, DEFLATED), frame(TEXT, b"x" * 2_000))
+    await peer.until(b"Hello")
+    peer.reset()
+
+
+async def ends_within_a_compressed_message(peer: Peer) -> None:
+    await peer.send(DEFLATE, frame(TEXT | RSV1, DEFLATED[:3], fin=False), frame(0, DEFLATED[3:])[:-1])
+    await peer.until(b"\r\n\r\n")
+
+
 async def ends_within_a_header(peer: Peer) -> None:
     await peer.open()
     await peer.send(frame(BINARY, bytes(300))[:3])
@@ -277,6 +295,8 @@ MANNERS: tuple[Manner, ...] = (
     sends_too_much,
     makes_a_handler_fail,
     resets_within_a_message,
+    resets_between_compressed_messages,
+    ends_within_a_compressed_message,
     ends_within_a_header,
     leaves_a_handler_that_waits,
     resets_while_a_backlog_waits,
