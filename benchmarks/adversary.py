@@ -29,6 +29,7 @@ from tests.adversary.hall import GONE_WITHIN, TIMEOUTS  # noqa: E402
 CLOCK = os.sysconf("SC_CLK_TCK")  # a second
 POLL = 0.05  # seconds
 SETTLE = 1.0  # seconds until the guests are there
+CONNECTIONS = ("websockets", "http", "handshakes")  # of what a server tells
 LAST = 19  # of all who want a core: `nice`
 
 
@@ -93,7 +94,9 @@ def wait_until_gone(server: Program, usual: dict) -> tuple[float, dict]:
     started = time.perf_counter()
     while True:
         here = server.ask()
-        left = {kind: here[kind] - usual[kind] for kind in ("websockets", "http") if here[kind] > usual[kind]}
+        left = {
+            kind: here[kind] - usual[kind] for kind in ("websockets", "http", "handshakes") if here[kind] > usual[kind]
+        }
         passed = time.perf_counter() - started
         if not left or passed > GONE_WITHIN:
             return round(passed, 2), left
@@ -114,12 +117,13 @@ def attack(name: str, server: Program, guests: Program, horde: Program, port: in
 
 
 def sample(name: str, options: argparse.Namespace) -> dict:
+    tls = ATTACKS[name].kind == "tls"
     with (
-        program(options.server_core, "hall", json.dumps(TIMEOUTS)) as server,
+        program(options.server_core, "hall", json.dumps({"tls": tls, **TIMEOUTS})) as server,
         program(options.load_core, "horde", nice=LAST) as horde,
     ):
         port = server.read()
-        with program(options.load_core, "guests", str(port), str(options.guests)) as guests:
+        with program(options.load_core, "guests", str(port), str(options.guests), str(int(tls))) as guests:
             time.sleep(SETTLE)
             quiet = measure(server, guests, options.seconds)
             before = server.memory("VmRSS")

@@ -142,9 +142,10 @@ def adversary_row(kind: str, sample: dict) -> Row:
         for what, rank in (("echo", "p50"), ("echo", "p99"), ("broadcast", "p99"), ("opening", "p99"), ("http", "p99"))
         if what in attacked
     }
+    failures = len(sample["after"]["failures"])
     memory = [sample["before"], sample["peak"], *(done["memory"] for done in rounds)]
     return {
-        kind: sample["attack"],
+        kind: sample["attack"] + (f" ({failures} failures)" if failures else ""),
         "server busy": f"{attacked['server_busy']:.0%}",
         **times,
         "MiB": " ".join(f"{size / 2**20:.0f}" for size in memory),

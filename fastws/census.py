@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .deadlines import Waiting
 
-__all__ = ["Census", "address_key", "do_nothing"]
+__all__ = ["Census", "address_key", "uncounted"]
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # an IPv4 address in the form of IPv6 (RFC 4291 section 2.5.5.2)
 
@@ -74,7 +74,7 @@ class Census:
         """
         key = address_key(host)
         if key is None or self.max_per_address is None:
-            return do_nothing
+            return uncounted
         count = self._addresses.get(key, 0)
         if count >= self.max_per_address:
             return None
@@ -89,7 +89,7 @@ class Census:
             del self._addresses[key]
 
 
-def do_nothing() -> None:
+def uncounted() -> None:
     """Give back a place that is not counted."""
 
 

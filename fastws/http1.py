@@ -23,7 +23,7 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
-from .census import do_nothing
+from .census import uncounted
 from .errors import HandshakeError
 from .handshake import accept, check
 from .heads import encode_head, error_response
@@ -330,7 +330,7 @@ class HttpProtocol(asyncio.Protocol):
         self._release()  # an earlier attempt on the same connection may have taken one
         address = request.remote_address
         release = self._server.census.enter(None if address is None else address[0])
-        self._release = do_nothing if release is None else release
+        self._release = release or uncounted
         if release is None:
             self._send(exchange, error_response(429, temporary=True))
         return release is not None

@@ -62,7 +62,7 @@ class _Accepting(Protocol):
     def stop(self) -> None:
         """Leave the clients that come to the kernel."""
 
-    def connected(self, descriptor: int) -> None:
+    def connected(self, descriptor: int) -> object:
         """Look at a connection that has come as far as HTTP."""
 
     async def give_up(self) -> None:
@@ -126,10 +126,12 @@ class Listener:
         """Note that a connection has come as far as HTTP."""
         self._accepting.connected(transport.get_extra_info("socket").fileno())
 
-    def opened(self, descriptor: int) -> None:
-        """Look at the number of a new descriptor: is it one of the last?"""
-        if descriptor >= self._ceiling:
-            self.pause("open files are near their limit")
+    def opened(self, descriptor: int) -> bool:
+        """Look at the number of a new descriptor; return whether there is room for more."""
+        if descriptor < self._ceiling:
+            return True
+        self.pause("open files are near their limit")
+        return False
 
     def pause(self, reason: str) -> None:
         """Accept nothing until there is room for more."""
@@ -185,7 +187,7 @@ class _LoopAccepting:
         sockets: list[socket.socket],
         backlog: int,
         make_protocol: _MakeProtocol,
-        opened: Callable[[int], None],
+        opened: Callable[[int], bool],
     ) -> None:
         self._loop = loop
         self._sockets = sockets
@@ -231,7 +233,7 @@ class _TaskAccepting:
         loop: asyncio.AbstractEventLoop,
         sockets: list[socket.socket],
         opener: _Opener,
-        opened: Callable[[int], None],
+        opened: Callable[[int], bool],
         pause: Callable[[str], None],
     ) -> None:
         self._loop = loop
@@ -265,7 +267,8 @@ class _TaskAccepting:
                 self._pause(str(error))
                 return
             self._opener.open(sock)
-            self._opened(sock.fileno())
+            if not self._opened(sock.fileno()):
+                return
 
 
 class _Opener:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
 import functools
 import ssl
+import tempfile
 from pathlib import Path
 
 import trustme
@@ -13,6 +15,15 @@ import trustme
 @functools.cache
 def authority() -> trustme.CA:
     return trustme.CA()
+
+
+@functools.cache
+def authority_file() -> str:
+    """The certificate of the authority in a file that lives as long as the process."""
+    with tempfile.NamedTemporaryFile(prefix="fastws-", suffix=".pem", delete=False) as file:
+        file.write(authority().cert_pem.bytes())
+    atexit.register(Path(file.name).unlink)
+    return file.name
 
 
 @functools.cache

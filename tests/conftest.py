@@ -98,12 +98,11 @@ def live_objects() -> dict[str, int]:
 
 def forget(trace) -> None:
     """Clear the frames of a traceback and of their callers, or they keep alive what they saw."""
-    traceback.clear_frames(trace)
-    frame = trace.tb_frame.f_back
-    with contextlib.suppress(RuntimeError):  # one that still runs
-        while frame is not None:
-            frame.clear()
-            frame = frame.f_back
+    for frame, _ in traceback.walk_tb(trace):
+        with contextlib.suppress(RuntimeError):  # one that still runs, as do all that called it
+            while frame is not None:
+                frame.clear()
+                frame = frame.f_back
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
-from .client import within
+from .certificates import authority_file
+from .client import TLS, within
 
 SCRIPT = Path(__file__).with_name("node_ws.cjs")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -30,7 +31,8 @@ class Node:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE,
-            env={**os.environ, "LD_PRELOAD": ""},  # a sanitizer of ours is none of its business
+            # A sanitizer of ours is none of its business, and it knows our authority from a file only
+            env={**os.environ, "LD_PRELOAD": "", "NODE_EXTRA_CA_CERTS": authority_file() if TLS else ""},
         )
         self._reading = asyncio.create_task(self._read())
         return self

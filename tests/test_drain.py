@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import pytest
+
 from .client import BINARY, TEXT, turns, within
 from .services import AsyncCommanded, Patient, Watch, at
 from .wires import SMALL, blocked, narrow_socket
@@ -19,6 +21,7 @@ async def test_drain_returns_at_once_when_nothing_waits(opened):
     assert await client.text() == "hello"
 
 
+@pytest.mark.plain("what waits below TLS is not told")
 async def test_drain_waits_until_the_client_reads(narrow):
     (client,), (connection,) = await narrow(Patient())
     payloads = await blocked(connection)

@@ -10,6 +10,8 @@ from .client import BINARY, CLOSE, PING, TEXT, close_payload, frame, until, with
 from .services import Patient, Watch, nothing_follows
 from .wires import blocked
 
+pytestmark = pytest.mark.plain("with TLS no direction ends alone")
+
 KEY = bytes(4)  # a masking key that leaves the payload legible
 VIOLATION = b"\x83\x80" + KEY
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from fastws import http, refusal, ws
@@ -70,7 +72,9 @@ async def test_a_refusal_is_read_whole_by_who_sends_much_and_reads_late(serve, c
 
 
 @pytest.mark.parametrize("peer", [Websockets, Aiohttp], ids=lambda peer: peer.__name__.lower())
-async def test_clients_of_others_see_the_status(serve, connect, peer):
+async def test_clients_of_others_see_the_status(serve, connect, monkeypatch, peer):
+    # It logs the exception, and with that all that its traceback knows
+    monkeypatch.setattr(logging.getLogger("websockets.client"), "disabled", True)
     server = await serve(Echo(), max_connections=1)
     client = await connect(server)
     with pytest.raises(Exception, match="503"):

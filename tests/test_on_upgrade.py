@@ -288,7 +288,10 @@ async def test_upgrade_timeout_may_be_off(serve):
     assert await within(service.ended.get()) == "cancelled"
 
 
-@pytest.mark.parametrize("leave", ["close", "abort", "write_eof"])
+HALF_CLOSE = pytest.param("write_eof", marks=pytest.mark.plain("with TLS no direction ends alone"))
+
+
+@pytest.mark.parametrize("leave", ["close", "abort", HALF_CLOSE])
 async def test_a_client_that_leaves_cancels_it(serve, leave):
     service = Later()
     server = await serve(service)

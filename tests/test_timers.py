@@ -7,10 +7,13 @@ import time
 
 import pytest
 
-from fastws import ws
+from fastws import service, ws
+from fastws._speedups import Connection, hub_of_thread
+from fastws.endpoint import make_endpoint
 
-from .client import CLOSE, PING, PONG, close_payload, frame, until, within
+from .client import CLOSE, PING, PONG, close_payload, frame, turns, until, within
 from .services import Echo, Log, Watch, at
+from .wires import PacketWire
 
 SHORT = 0.05  # seconds
 LONG = 100.0  # seconds; longer than any test
@@ -82,8 +85,9 @@ async def test_a_client_that_does_not_answer_pings_is_given_up(opened):
 
 @pytest.mark.parametrize("sign", [frame(PONG), frame(PONG, b"unasked"), frame(PING), frame(0x1, b"text"), b"\x81"])
 async def test_any_byte_is_a_sign_of_life(opened, sign):
-    service = Strict()
+    service = Pinging()
     _, client, connection = await opened(service)
+    # There is no next ping before the one before was answered
     for piece in (sign, b"\xfe\x7f\xff\0\0\0\0" if sign == b"\x81" else sign, b"x" if sign == b"\x81" else sign):
         while (await client.receive())[0] != PING:
             pass
@@ -270,3 +274,40 @@ async def test_an_ended_connection_has_no_timers_left(serve, connect):
         closed += event == "closed"
     await asyncio.sleep(2 * SHORT)
     assert service.events.empty()
+
+
+class Clock:
+    """The running loop, but for its time."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.call_soon = asyncio.get_running_loop().call_soon
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback) -> Clock:
+        return self
+
+    def cancel(self) -> None:
+        pass
+
+
+async def test_a_client_is_pinged_although_times_are_rounded():
+    opened_at, due_at = 8809.995, 8810.045
+    assert due_at >= opened_at + 0.05
+    assert due_at - opened_at < 0.05
+    clock = Clock(opened_at)
+    hub = hub_of_thread(clock, lambda head: {}, lambda query: {})
+    hub.attach()
+    wire = PacketWire()
+    connection = Connection(make_endpoint(hub, service.compile(Strict), 1.0))
+    connection.start(wire, b"", b"")
+    for clock.now in (due_at, due_at + 0.1):
+        for _ in range(64):
+            hub._tick()
+    assert wire.packets() == [b"\x89\x00"]
+    wire.close()
+    await until(lambda: not connection.is_open)
+    await turns()
+    hub.detach()

@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import ssl
+import sys
 
 import pytest
 import trustme
@@ -23,6 +24,10 @@ from .client import BINARY, CLOSE, REQUEST, TEXT, Client, close_payload, frame, 
 from .peers import Aiohttp, Picows, Websockets
 from .services import Echo, Watch, at
 from .wires import SMALL, narrow_socket
+
+if sys.version_info < (3, 11):
+    # asyncio has another TLS there, which warns of every transport that was lost or aborted
+    pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
 
 
 @at()
@@ -483,7 +488,7 @@ async def test_without_tls_there_is_nothing_to_reload(serve):
 
 
 @pytest.mark.parametrize("name", ["certfile", "keyfile", "client_ca"])
-def test_a_file_that_is_not_there_is_named_before_anything_listens(files, name):
+async def test_a_file_that_is_not_there_is_named_before_anything_listens(files, name):
     options = {**pem_files(files), "client_ca": files.client_ca, name: "nowhere.pem"}
     with pytest.raises(ConfigurationError, match=rf"{name} nowhere\.pem.* cannot be loaded: {os.strerror(2)}"):
         fastws.serve(Echo, **options)

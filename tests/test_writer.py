@@ -148,6 +148,7 @@ async def test_a_slow_client_does_not_harm_the_others(narrow):
     assert not slow.transport.is_closing()
 
 
+@pytest.mark.plain("what waits below TLS is not told, and is kept by each")
 async def test_what_many_wait_for_is_kept_once(narrow):
     _, connections = await narrow(Patient(), 10)
     for connection in connections:

@@ -7,11 +7,16 @@ cdef void arm_timer(Connection connection):
     cdef Endpoint endpoint = connection.endpoint
     cdef double now = connection.hub.now
     cdef double due = connection.deadline or 1e300
+    cdef double beat
     if connection.state == OPEN:
         if connection.ping_sent and endpoint.ping_timeout:
             due = min(due, connection.ping_sent + endpoint.ping_timeout)
-        if endpoint.ping_interval and now < max(connection.last_seen, connection.ping_sent) + endpoint.ping_interval:
-            due = min(due, max(connection.last_seen, connection.ping_sent) + endpoint.ping_interval)
+        if endpoint.ping_interval:
+            beat = max(connection.last_seen, connection.ping_sent) + endpoint.ping_interval
+            # Past it, only an answer that may still come puts it off. Nothing else must: a sum of times is rounded, and
+            # may have come although the difference that check_ping() looks at has not
+            if now < beat or not (connection.ping_sent and endpoint.ping_timeout):
+                due = min(due, beat)
         if endpoint.idle_timeout:
             due = min(due, connection.last_message + endpoint.idle_timeout)
     if due < 1e300:

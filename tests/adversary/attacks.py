@@ -7,8 +7,10 @@ when the time is up; its connection is then held, and nothing is read from it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
+import ssl
 import struct
 import zlib
 from collections.abc import Awaitable, Callable
@@ -311,6 +313,37 @@ async def reset(wire: Wire) -> None:
     await wire.connect(HANDSHAKE)
     await wire.send(frame(TEXT, b"x"))
     wire.reset()
+
+
+# --- TLS: the server speaks it, and these do not
+
+
+def client_hello() -> bytes:
+    """What a TLS client says first."""
+    hello = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return hello.read()
+
+
+HELLO = client_hello()
+
+holding("tls", "silence instead of a hello", b"")
+holding("tls", "half a hello", HELLO[: len(HELLO) // 2])
+holding("tls", "a hello, and silence", HELLO)
+holding("tls", "a record that does not come", b"\x16\x03\x03\x40\x00\x01")
+holding("tls", "HTTP instead of TLS", HANDSHAKE)
+trickling("tls", "a hello, a byte each 5 ms", HELLO, PAUSE)
+flooding("tls", "hellos without end", HELLO)
+flooding("tls", "random bytes without end", random.randbytes(BLOCK))
+
+
+@attack("tls", "a hello, again and again")
+async def hello_again(wire: Wire) -> None:
+    await wire.connect()
+    await wire.send(HELLO)
+    await wire.receive()
 
 
 # --- HTTP

@@ -1,7 +1,7 @@
 """Clients that behave: they must not notice that the server is attacked, but for its being slower.
 
-`python -m tests.adversary.guests PORT COUNT` visits until its standard input ends. With each line that it reads, and at
-the end, it prints as JSON what happened since the last.
+`python -m tests.adversary.guests PORT COUNT TLS` visits until its standard input ends; TLS is 0 or 1. With each line
+that it reads, and at the end, it prints as JSON what happened since the last.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import itertools
 import json
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from time import perf_counter
 from typing import Any
 
-from ..client import CLOSE, PING, PONG, TEXT, Client, close_payload, frame, until, within
+from ..client import CLOSE, PING, PONG, TEXT, TLS, Client, close_payload, frame, open_connection, until, within
 from .hall import PATH
 
 AT_ONCE = 3  # messages that a guest asks the echo of
@@ -191,7 +192,7 @@ class Party:
 
     async def read(self) -> None:
         """Ask for a resource, over one connection."""
-        client = Client(*await within(asyncio.open_connection("127.0.0.1", self._port)))
+        client = Client(*await open_connection(self._port))
         try:
             while await self._goes_on(self._over):
                 with self._journal.waiting("http"):
@@ -234,4 +235,10 @@ async def main(port: int, count: int) -> None:
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    port, count, tls = map(int, sys.argv[1:])
+    if tls:
+        # The server's authority exists in the server's process only
+        TLS[port] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        TLS[port].check_hostname = False
+        TLS[port].verify_mode = ssl.CERT_NONE
+    uvloop.run(main(port, count))

@@ -1,7 +1,7 @@
 """The server that is attacked: a service that does what services do, and a process that serves it.
 
 `python -m tests.adversary.hall OPTIONS` listens at a free port of 127.0.0.1 and prints it; the options are those of
-`serve`, as JSON. For each line that it reads it prints who is connected, until there are no more lines.
+`serve`, as JSON, and `tls`. For each line that it reads it prints who is connected, until there are no more lines.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 
 import fastws
 from fastws import _speedups, http, ws
+
+from .. import certificates
 
 PATH = "/hall"
 CROWD = "crowd"
@@ -64,12 +66,13 @@ def present(server: fastws.Server) -> dict[str, int]:
     """Who is connected, and what is incomplete or unsent."""
     counts = _speedups.live_objects()
     here = {"websockets": len(server.connections(Hall)), "http": len(server.http_connections)}
+    here["handshakes"] = server.census.handshakes
     return here | {name: counts[name] for name in ("chunks", "backlogs", "partials")}
 
 
-async def main(options: dict) -> None:
+async def main(*, tls: bool, **options: float) -> None:
     loop = asyncio.get_running_loop()
-    async with fastws.serve(Hall, port=0, **options) as server:
+    async with fastws.serve(Hall, port=0, ssl=certificates.server_context() if tls else None, **options) as server:
         print(server.addresses[0][1], flush=True)
         while await loop.run_in_executor(None, sys.stdin.readline):
             print(json.dumps(present(server)), flush=True)
@@ -78,4 +81,4 @@ async def main(options: dict) -> None:
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(main(json.loads(sys.argv[1])))
+    uvloop.run(main(**json.loads(sys.argv[1])))

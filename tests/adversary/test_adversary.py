@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ..client import until
+from .. import certificates
+from ..client import TLS, until
 from .attacks import ATTACKS
 from .guests import guests
 from .hall import TIMEOUTS, Hall, present
@@ -24,7 +25,7 @@ GUESTS = 4
 ATTACKERS = 20
 SECONDS = 0.15  # of one attack
 
-NOBODY = {"websockets": 0, "http": 0, "chunks": 0, "backlogs": 0, "partials": 0}
+NOBODY = {"websockets": 0, "http": 0, "handshakes": 0, "chunks": 0, "backlogs": 0, "partials": 0}
 
 
 class Horde:
@@ -64,9 +65,18 @@ def horde():
     horde.end()
 
 
+async def serve_hall(serve, *, tls: bool):
+    if tls and sys.version_info < (3, 11) and not type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
+        pytest.skip("the TLS of asyncio before 3.11 warns of every transport that was lost or aborted")
+    server = await serve(Hall, ssl=certificates.server_context() if tls else None, **TIMEOUTS)
+    if tls:
+        TLS[server.addresses[0][1]] = certificates.client_context()
+    return server
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_guests_notice_nothing(serve, horde, name):
-    server = await serve(Hall, **TIMEOUTS)
+    server = await serve_hall(serve, tls=ATTACKS[name].kind == "tls")
     async with guests(server.addresses[0][1], GUESTS) as journal:
         done = await horde.attack(server, name, count=ATTACKERS, seconds=SECONDS)
         await horde.hang_up()
@@ -75,9 +85,10 @@ async def test_guests_notice_nothing(serve, horde, name):
     await until(lambda: present(server) == NOBODY)
 
 
-async def test_who_only_holds_on_is_let_go(serve, horde):
-    server = await serve(Hall, **TIMEOUTS)
-    patient = [name for name, attack in ATTACKS.items() if not attack.floods]
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_who_only_holds_on_is_let_go(serve, horde, tls):
+    server = await serve_hall(serve, tls=tls)
+    patient = [name for name, attack in ATTACKS.items() if not attack.floods and (attack.kind == "tls") is tls]
     async with guests(server.addresses[0][1], GUESTS) as journal:
         done = await horde.attack(server, *patient, count=5, seconds=1)
     assert done["held"] > 0
