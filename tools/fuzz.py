@@ -19,7 +19,7 @@ BUILD = ROOT / "build" / "fuzz"
 CLANG = os.environ.get("CLANG", "clang")
 SANITIZE = ["-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined"]
 LIMITS = ["-max_len=2000", "-timeout=20", "-rss_limit_mb=4096", "-print_final_stats=1"]
-KEPT_LEN = 300  # bytes; a longer input is not worth its place in the tree
+KEPT_LEN = 200  # bytes; a longer input is not worth its place in the tree
 
 sys.path.insert(0, str(ROOT))
 from tests.fuzz import corpus  # noqa: E402

@@ -46,11 +46,14 @@ def seeds() -> list[bytes]:
         [(TEXT, b"\xed\xa0\x80", True)],
         [(BINARY, b"y" * 65536, True)],
     ]
-    return [
+    whole = [
         join(bytes([client | limit << 1]), b"".join(_frame(*parts, client) for parts in stream), *cuts)
         for stream in frames
         for client, limit, cuts in ((0, 7, ()), (1, 7, (1,)), (0, 4, (3, 70)))
     ]
+    # Lengths on both sides of what each form of a header is for
+    lengths = [(126, 125, 2), (126, 126, 2), (127, 65535, 8), (127, 65536, 8), (127, 1 << 63, 8)]
+    return whole + [join(b"\x0f", bytes([0x82, form]) + length.to_bytes(size, "big")) for form, length, size in lengths]
 
 
 def _frame(opcode: int, payload: bytes, fin: bool, client: int) -> bytes:
