@@ -45,7 +45,7 @@ async def test_one_connection_too_many_is_refused_until_another_ends(serve, conn
     assert "\r\nConnection: close\r\n" in response
     assert await clients[0].asks("still here?") == "still here?"
     await clients[0].close()
-    await until(lambda: len(server.connections(server.services[0].instance)) == 1)
+    await until(lambda: server._connection_count() == 1)  # the place is free when the transport is gone
     clients.append(await connect(server))
     assert await clients[2].asks("at last") == "at last"
 
