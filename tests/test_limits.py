@@ -45,7 +45,7 @@ async def test_one_connection_too_many_is_refused_until_another_ends(serve, conn
     assert "\r\nConnection: close\r\n" in response
     assert await clients[0].asks("still here?") == "still here?"
     await clients[0].close()
-    await until(lambda: server._connection_count() == 1)  # the place is free when the transport is gone
+    await until(lambda: server._connection_count() == 1)  # a place is free when its transport is gone
     clients.append(await connect(server))
     assert await clients[2].asks("at last") == "at last"
 
@@ -126,7 +126,7 @@ async def test_one_connection_too_many_of_an_address_is_refused_until_another_en
     assert response.startswith("HTTP/1.1 429 Too Many Requests\r\n")
     assert "\r\nRetry-After: 10\r\n" in response
     clients[0].reset()
-    await until(lambda: len(server.connections(server.services[0].instance)) == 1)
+    await until(lambda: server._connection_count() == 1)  # a place is free when its transport is gone
     clients.append(await connect(server))
     assert await clients[2].asks("at last") == "at last"
 
@@ -151,7 +151,7 @@ async def test_behind_a_proxy_the_clients_of_it_are_counted(serve, dial):
     second = await dial(server, header(b"2001:db8::2"))
     assert (await refused(second.open())).startswith("HTTP/1.1 429")
     await first.close()
-    await until(lambda: len(server.connections(server.services[0].instance)) == 1)
+    await until(lambda: server._connection_count() == 1)  # a place is free when its transport is gone
     third = await dial(server, header(b"2001:db8::2"))
     await third.open()
 
@@ -165,7 +165,7 @@ async def test_behind_a_proxy_that_tells_it_in_header_fields_the_websockets_of_i
     assert response.startswith("HTTP/1.1 429 Too Many Requests\r\n")
     assert "\r\nRetry-After: 10\r\n" in response
     await client.close()
-    await until(lambda: len(server.connections(server.services[0].instance)) == 1)
+    await until(lambda: server._connection_count() == 1)  # a place is free when its transport is gone
     await connect(server, fields=alice)
 
 
