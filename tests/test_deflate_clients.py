@@ -18,7 +18,7 @@ from fastws import ws
 from .client import turns, until, url
 from .node import IS_INSTALLED, Node
 from .peers import Aiohttp, Websockets
-from .services import Watch, at
+from .services import Echo, at
 
 LIMIT = 1 << 20  # bytes of a message
 
@@ -42,16 +42,10 @@ on_uvloop = pytest.mark.asyncio(loop_factories=["uvloop"])  # thousands of hands
 
 def echo(kind: str):
     @at(max_message_size=LIMIT, max_backlog=1 << 24, **KINDS[kind])
-    class Echo(Watch):
-        @ws.on_text_message
-        def text(self, text: str) -> str:
-            return text
+    class Kind(Echo):
+        pass
 
-        @ws.on_binary_message
-        def binary(self, data: bytes) -> bytes:
-            return data
-
-    return Echo()
+    return Kind()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
