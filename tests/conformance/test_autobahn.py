@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastws import ws
-
-from ..services import Watch, at
+from ..services import Echo, at
 from .exceptions import EXCEPTIONS
 from .wstest import run
 
@@ -32,18 +30,6 @@ SMALL = (1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13)  # messages up to 32 KiB
 LARGE = (9, 10, 14, 15, 16, 17, 18)  # 64 and 128 KiB, whole and in frames from 256 bytes
 
 on_uvloop = pytest.mark.asyncio(loop_factories=["uvloop"])  # what takes long is run on the loop that servers use
-
-
-class Echo(Watch):
-    """Replies with what it gets, however large."""
-
-    @ws.on_text_message
-    def text(self, text: str) -> str:
-        return text
-
-    @ws.on_binary_message
-    def binary(self, data: bytes) -> bytes:
-        return data
 
 
 def echo(compression: str) -> Echo:
