@@ -41,6 +41,10 @@ cdef class Deflater:
         self.threshold = threshold
         self.flush = SYNC_FLUSH if takeover else FULL_FLUSH
 
+    cdef inline bint wants(self, size_t length) noexcept:
+        """Whether a message of so many bytes is to be compressed; of nothing zlib would make nothing."""
+        return length >= self.threshold and length > 0
+
     cdef bytes deflate(self, const uint8_t *payload, size_t length):
         """The payload of a compressed message."""
         cdef bytes body

@@ -47,7 +47,7 @@ cdef inline bint may_queue(Connection connection, size_t length) except *:
 cdef inline bytes deflated(Deflater deflater, const uint8_t *payload, size_t length):
     """A compressed message for all who share the Deflater, or None where that does not pay."""
     cdef bytes body
-    if length < deflater.threshold or length == 0:
+    if not deflater.wants(length):
         return None
     body = deflater.deflate(payload, length)
     return body if <size_t>PyBytes_GET_SIZE(body) < length else None
@@ -60,7 +60,7 @@ cdef bytes compress(Connection connection, const uint8_t *payload, size_t length
     cdef Deflater own = None if connection.history is None else connection.history.deflater
     if own is None:
         return deflated(shared, payload, length)
-    if length < shared.threshold or length == 0:
+    if not shared.wants(length):
         return None
     if outlet.stale:
         outlet.stale = False
