@@ -17,9 +17,14 @@ cdef enum connection_state:
     CLOSED
 
 cdef enum:
-    # What is done for one peer until all others have had their turn: a frame is one, and so is each KiB of a message
+    # What is done for one peer until all others have had their turn: a frame is one, and so is each KiB of a message; a
+    # peer that may compress has them inflated, and its answers deflated, for about four times as much
     WORK_A_TURN = 1024
-    WORK_A_READ = 32           # libuv reads up to 32 times before it looks at anybody else
+    KIB_SHIFT = 10
+    KIB_SHIFT_INFLATED = 8
+    LITTLE_WORK = 32           # what nobody counts. libuv reads up to 32 times before it looks at anybody else
+    LITTLE_LEN = 4096          # bytes of a read that cannot be much work
+    LITTLE_LEN_COMPRESSED = 128  # likewise if they may inflate to a thousand times as many
 
 cdef Py_ssize_t live_connections = 0
 
@@ -154,17 +159,17 @@ cdef class Connection:
     cdef int use_deflate(self, extension) except -1:
         """Compress as it was negotiated; `extension` is a fastws.deflate.Deflate."""
         cdef Endpoint endpoint = self.endpoint
-        cdef History history = History.__new__(History)
+        cdef Inflater inflater = None
         cdef int bits = extension.send_window_bits
         cdef Deflater shared = self.hub.shared_deflater(bits, endpoint.deflate_level, endpoint.deflate_threshold)
         self.outlet.deflater = <PyObject *>shared
+        if extension.send_takeover or extension.receive_takeover:
+            self.history = History.__new__(History)
         if extension.send_takeover:
-            history.deflater = Deflater.__new__(Deflater, bits, endpoint.deflate_level, endpoint.deflate_threshold, True)
+            self.history.deflater = Deflater.__new__(Deflater, bits, shared.level, shared.threshold, True)
         if extension.receive_takeover:
-            history.inflater = Inflater.__new__(Inflater, extension.receive_window_bits)
-        if history.deflater is not None or history.inflater is not None:
-            self.history = history
-        reader_inflates(&self.reader, extension.receive_window_bits, history.inflater)
+            inflater = self.history.inflater = Inflater.__new__(Inflater, extension.receive_window_bits)
+        reader_inflates(&self.reader, extension.receive_window_bits, inflater)
         return 0
 
     # -- one callback of ours
@@ -218,12 +223,12 @@ cdef class Connection:
         cdef PyObject *result
         cdef int kind
         cdef Py_ssize_t work = 0
+        cdef int shift = KIB_SHIFT if self.outlet.deflater is NULL else KIB_SHIFT_INFLATED
         while position < end:
             if self.close_received or self.state == CLOSED:
                 return work
             if work >= WORK_A_TURN:
-                self.pause(PyByteArray_FromStringAndSize(<char *>position, end - position))
-                self.give_way()
+                self.wait_for_a_turn(position, end)
                 return work
             work += 1
             if self.leftover is not None or (self.inbox is not None and inbox_is_full(self)):
@@ -238,7 +243,7 @@ cdef class Connection:
                 return work
             payload = <object>result
             Py_DECREF(payload)
-            work += len(payload) >> 10
+            work += len(payload) >> shift
             if self.endpoint.message_seconds and not self.is_within_rate():
                 fail(self, 1008, "too many messages")
                 return work
@@ -248,9 +253,14 @@ cdef class Connection:
                 self.control(kind, payload)
         return work
 
-    cdef Py_ssize_t receive_own(self, bytearray data) except -1:
+    cdef int receive_own(self, bytearray data) except -1:
         cdef uint8_t *position = <uint8_t *>PyByteArray_AS_STRING(data)
-        return self.receive(position, position + PyByteArray_GET_SIZE(data))
+        self.hub.spend(self.receive(position, position + PyByteArray_GET_SIZE(data)))
+        return 0
+
+    cdef inline bint is_much(self, Py_ssize_t length) noexcept:
+        """Whether so many bytes may be much work."""
+        return length > (LITTLE_LEN if self.outlet.deflater is NULL else LITTLE_LEN_COMPRESSED)
 
     cdef bint is_within_rate(self) noexcept:
         """Whether one more message, ping or pong may come now: a second's worth of them may come at once."""
@@ -306,6 +316,11 @@ cdef class Connection:
             self.paused = True
             self.transport.pause_reading()
 
+    cdef int wait_for_a_turn(self, uint8_t *position, uint8_t *end) except -1:
+        self.pause(PyByteArray_FromStringAndSize(<char *>position, end - position))
+        self.give_way()
+        return 0
+
     cdef void give_way(self):
         """Let others have their turn."""
         self.pause_reading()
@@ -354,9 +369,12 @@ cdef class Connection:
         cdef Py_ssize_t work = 0
         self.last_seen = hub.now
         try:
-            if self.state != CLOSED:
+            if hub.spent >= WORK_OF_ALL and self.state != CLOSED and self.is_much(nbytes):
+                self.wait_for_a_turn(hub.receive_ptr, hub.receive_ptr + nbytes)
+            elif self.state != CLOSED:
                 work = self.receive(hub.receive_ptr, hub.receive_ptr + nbytes)
-            if nbytes == RECEIVE_LEN and work > WORK_A_READ and not self.paused:
+                hub.spend(work)
+            if nbytes == RECEIVE_LEN and work > LITTLE_WORK and not self.paused:
                 self.give_way()
         finally:
             self.end(outer)

@@ -5,8 +5,10 @@
 # callback ends, all others by flush(), which runs once behind the callbacks of the turn. A lone push outside of any
 # callback goes out at once and only its followers in the same turn wait for flush().
 #
-# A peer that has more to say than its share (WORK_A_TURN) is not read from any more and queues up, and a few of that queue
-# go on in each turn. So a turn is short however many they are, and who says little never waits behind them.
+# A peer that has more to say than its share (WORK_A_TURN) is not read from any more and queues up. What a few such shares
+# make (WORK_OF_ALL) is all that a turn does for peers with much to say: when it is used up the rest of the queue waits for
+# the next turn, and so do others who come with much. So a turn is short however many they are, and who says little never
+# waits behind them.
 #
 # Time. One timer per loop ticks every `resolution` seconds while there are connections. A connection hangs in the bucket
 # of its next deadline; reads and messages only note the time, so the deadline is looked at when its bucket comes up and
@@ -17,7 +19,7 @@ cdef enum:
     BUCKETS = 64               # of the timer; a later deadline is looked at again after a lap
     RELEASE_GIL_SENDS = 16     # from so many sends in a row on, other threads may run meanwhile
     RELEASE_GIL_LEN = 131072   # bytes; likewise for one send
-    QUEUED_A_TURN = 4          # connections that go on in a turn although they had their share
+    WORK_OF_ALL = 4096         # done in a turn for all who have much to say; see WORK_A_TURN
     MAX_RETIRED_GROUPS = 100000  # names of removed groups that are remembered
 
 cdef double MAX_RESOLUTION = 1.0           # seconds between two ticks, at most
@@ -77,7 +79,8 @@ cdef class Hub:
     cdef chunk_t *cork         # a chunk with room for many replies, lent to `current`
     cdef list doomed           # connections to fail when no fan-out is under way
     cdef bint turns_scheduled
-    cdef object queue          # deque of connections that had their share, and have more to be done
+    cdef object queue          # deque of connections that wait for a turn
+    cdef Py_ssize_t spent      # of WORK_OF_ALL
     # Handlers
     cdef HandlerTask parked    # owns the handler that runs now should it suspend
     cdef bint task_entered
@@ -188,23 +191,32 @@ cdef class Hub:
         self.queue.append(connection)
         self.schedule_turns()
 
+    cdef inline void spend(self, Py_ssize_t work):
+        """Count what was done for one peer; what everybody does all the time is not counted."""
+        if work > LITTLE_WORK:
+            self.spent += work
+            self.schedule_turns()
+
     cdef void schedule_turns(self):
-        if self.queue and not self.turns_scheduled:
+        if not self.turns_scheduled:
             self.call_soon(self._next_turns)
             self.turns_scheduled = True
 
     def _next_turns(self):
+        """Begin a turn: those who wait come first."""
         cdef Connection connection
-        cdef Py_ssize_t left = min(len(self.queue), QUEUED_A_TURN)
+        cdef Py_ssize_t left = len(self.queue)
         self.turns_scheduled = False
+        self.spent = 0
         try:
-            while left:
+            while left and self.spent < WORK_OF_ALL:
                 left -= 1
                 connection = self.queue.popleft()
                 connection.waits = False
                 connection.go_on()
         finally:
-            self.schedule_turns()
+            if self.queue:
+                self.schedule_turns()
 
     cdef void send_dirty(self):
         """One system call for each connection that has something pending."""
