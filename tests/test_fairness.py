@@ -90,6 +90,21 @@ async def test_a_crowd_of_newcomers_with_bombs_waits_for_itself():
         assert service.told == [1 << 20, "hello"] + [1 << 20] * 9
 
 
+async def test_bombs_that_explode_or_are_half_wait_for_one_another_too():
+    deflate = zlib.compressobj(wbits=-15)
+    bomb = (deflate.compress(bytes(2 << 20)) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    for length in (600, len(bomb)):
+        service = Listener()
+        async with wired(service, PacketWire, 5, extensions=(SHARED,) * 5) as (_, (*crowd, other, guest)):
+            for wire in crowd:
+                wire.send(frame(BINARY | 0x40, bomb)[:length])
+            other.send(frame(TEXT, b"x" * 200))
+            guest.send(frame(TEXT, b"hello"))
+            assert service.told == ["hello"]
+            await turns(5)
+            assert service.told == ["hello", "x" * 200]
+
+
 async def test_who_says_goodbye_behind_much_else_is_heard_to_the_end():
     service = Listener()
     async with wired(service, PacketWire, 1) as ((connection,), (talker,)):

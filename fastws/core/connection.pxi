@@ -17,11 +17,9 @@ cdef enum connection_state:
     CLOSED
 
 cdef enum:
-    # What is done for one peer until all others have had their turn: a frame is one, and so is each KiB of a message; a
-    # peer that may compress has them inflated, and its answers deflated, for about four times as much
+    # What is done for one peer until all others have had their turn: a frame is one, and so is each KiB of a message; to
+    # inflate a KiB, and to compress an answer to it, is about four
     WORK_A_TURN = 1024
-    KIB_SHIFT = 10
-    KIB_SHIFT_INFLATED = 8
     LITTLE_WORK = 32           # what nobody counts. libuv reads up to 32 times before it looks at anybody else
     LITTLE_LEN = 4096          # bytes of a read that cannot be much work
     LITTLE_LEN_COMPRESSED = 128  # likewise if they may inflate to a thousand times as many
@@ -223,7 +221,6 @@ cdef class Connection:
         cdef PyObject *result
         cdef int kind
         cdef Py_ssize_t work = 0
-        cdef int shift = KIB_SHIFT if self.outlet.deflater is NULL else KIB_SHIFT_INFLATED
         while position < end:
             if self.close_received or self.state == CLOSED:
                 return work
@@ -236,6 +233,8 @@ cdef class Connection:
                 return work
             result = NULL
             kind = reader_next(&self.reader, &position, end, &result)
+            if inflated_len:
+                work += take_inflated_len() >> 8
             if kind == EVENT_NONE:
                 continue
             if kind < 0:
@@ -243,7 +242,7 @@ cdef class Connection:
                 return work
             payload = <object>result
             Py_DECREF(payload)
-            work += len(payload) >> shift
+            work += len(payload) >> 10
             if self.endpoint.message_seconds and not self.is_within_rate():
                 fail(self, 1008, "too many messages")
                 return work

@@ -64,6 +64,14 @@ ctypedef struct reader_t:
 
 
 cdef Py_ssize_t live_partials = 0
+cdef size_t inflated_len = 0   # bytes that were inflated, whatever became of them, until somebody takes account
+
+
+cdef inline size_t take_inflated_len() noexcept:
+    global inflated_len
+    cdef size_t length = inflated_len
+    inflated_len = 0
+    return length
 
 
 cdef inline void reader_init(reader_t *reader, uint64_t max_message_size, uint32_t max_fragments,
@@ -305,6 +313,7 @@ cdef int reader_inflate(reader_t *reader, const uint8_t *payload, size_t length)
 
 
 cdef int reader_drain_inflater(reader_t *reader, Inflater inflater) except? -1:
+    global inflated_len
     cdef partial_t *partial = reader.partial
     cdef size_t most, room
     cdef bytes piece
@@ -316,6 +325,7 @@ cdef int reader_drain_inflater(reader_t *reader, Inflater inflater) except? -1:
             piece = inflater.read(most)
         except zlib_error:
             return -1007
+        inflated_len += PyBytes_GET_SIZE(piece)
         if <size_t>PyBytes_GET_SIZE(piece) > room:
             return -1009
         if not reader_gather(partial, reader.max_message_size, <const uint8_t *>PyBytes_AS_STRING(piece),
