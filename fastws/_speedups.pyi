@@ -3,13 +3,18 @@
 import asyncio
 import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 from .deflate import Deflate
 from .service import Handler
 
 _Data: TypeAlias = bytes | bytearray | memoryview
 _Exclude: TypeAlias = Connection | Iterable[Connection] | None
+_Overflow: TypeAlias = Literal["close", "drop_new", "drop_old", "conflate"] | None
+_Key: TypeAlias = str | int | bytes | None
+
+# What may happen to a message that does not fit into a backlog.
+OVERFLOWS: Final[tuple[str, ...]]
 
 # --- What users hold.
 
@@ -18,7 +23,9 @@ class Delivery:
     """What became of a push; true when it matched anybody.
 
     A frame counts as queued once it is on its way to the kernel: collected for the end of the turn, sent, or waiting
-    within `max_backlog`. It is dropped for a connection that is closing, or that reads too slowly.
+    within `max_backlog`. It is dropped for a connection that is closing, or that reads too slowly. What was queued may
+    still be dropped later, in favour of newer messages (`overflow="drop_old"` and `"conflate"`): `Connection.dropped`
+    counts it.
     """
 
     @property
@@ -110,6 +117,9 @@ class Connection:
     def buffered(self) -> int:
         """Bytes that are queued and that the kernel has not taken yet."""
     @property
+    def dropped(self) -> int:
+        """Messages to this client that were dropped because too much waited for it: new, old and replaced ones."""
+    @property
     def close_code(self) -> int | None:
         """The close code once it is closed: the peer's, else ours, else 1006 (RFC 6455 section 7.1.5); before, None."""
     @property
@@ -123,26 +133,42 @@ class Connection:
 
         For producers that prefer waiting to being dropped. Returns at once while the client reads; may be cancelled.
         """
-    def push_text(self, text: str) -> Delivery:
+    def push_text(self, text: str, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
         """Send a text message to this client.
 
         Never waits. The frame leaves at the end of the running handler, or of the loop's turn; a lone push from a task
         leaves at once.
 
+        Args:
+            text: the message.
+            overflow: what happens when it does not fit into what may wait for the client (`max_backlog`). ``"close"``
+                ends the connection with 1013, ``"drop_new"`` drops this message, ``"drop_old"`` drops the oldest that
+                wait until it fits. ``"conflate"`` takes a `key`. None is what `ws.upgrade_path` says.
+            key: what the message is about: it takes the place of the message with the same key, should that still wait
+                unsent. One that waits in no such place and does not fit ends the connection as ``"close"`` does,
+                because of a state that is only told in part nobody would know. A key alone means ``"conflate"``.
+
         Raises:
+            TypeError, ValueError: there is no such `overflow`, or it does not go with `key`.
             UnicodeEncodeError: the text has lone surrogates, which UTF-8 cannot carry.
             WrongThreadError: this is not the server's thread.
         """
-    def push_binary(self, data: _Data) -> Delivery:
+    def push_binary(self, data: _Data, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
         """Send a binary message to this client, as `push_text` does; a mutable buffer is copied."""
-    def broadcast_text(self, text: str, *, exclude: _Exclude = None) -> Delivery:
+    def broadcast_text(
+        self, text: str, *, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None
+    ) -> Delivery:
         """Send a text message to every client of this connection's service.
 
         Args:
             text: the message.
             exclude: a connection, or several, that shall not get it.
+            overflow: what happens where it does not fit; see `push_text`.
+            key: what the message is about; see `push_text`.
         """
-    def broadcast_binary(self, data: _Data, *, exclude: _Exclude = None) -> Delivery:
+    def broadcast_binary(
+        self, data: _Data, *, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None
+    ) -> Delivery:
         """Send a binary message to every client of this connection's service."""
     def store(self, name: str) -> None:
         """Keep this connection under a name, in place of an earlier holder, which stays open."""
@@ -203,8 +229,13 @@ class Group:
 
 # --- Functions of fastws.ws.
 
-def push_text(text: str) -> Delivery:
+def push_text(text: str, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
     """Send a text message to the client whose handler runs.
+
+    Args:
+        text: the message.
+        overflow: what happens when it does not fit; see `Connection.push_text`, as for all functions here.
+        key: what the message is about; likewise.
 
     Raises:
         NoCurrentConnectionError: no handler of a connection runs here.
@@ -212,21 +243,25 @@ def push_text(text: str) -> Delivery:
         WrongThreadError: this is not the server's thread; so do all functions here.
     """
 
-def push_binary(data: _Data) -> Delivery:
+def push_binary(data: _Data, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
     """Send a binary message to the client whose handler runs; a mutable buffer is copied."""
 
-def broadcast_text(text: str, *, exclude: _Exclude = None) -> Delivery:
+def broadcast_text(text: str, *, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None) -> Delivery:
     """Send a text message to every client of the service whose handler runs, the sender included.
 
     Args:
         text: the message; its frame is built once for all.
         exclude: a connection, or several, that shall not get it.
+        overflow: what happens at clients for whom it does not fit; see `Connection.push_text`.
+        key: what the message is about; see `Connection.push_text`.
 
     Raises:
         NoCurrentConnectionError: no handler of a service runs here.
     """
 
-def broadcast_binary(data: _Data, *, exclude: _Exclude = None) -> Delivery:
+def broadcast_binary(
+    data: _Data, *, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None
+) -> Delivery:
     """Send a binary message to every client of the service whose handler runs, the sender included."""
 
 def store_connection(name: str) -> None:
@@ -239,14 +274,14 @@ def store_connection(name: str) -> None:
 def remove_stored_connection(name: str) -> bool:
     """Forget a stored name; its connection stays open. False when there was none."""
 
-def push_text_to_connection(name: str, text: str) -> Delivery:
+def push_text_to_connection(name: str, text: str, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
     """Send a text message to a stored connection of any service; matches nobody when the name is not stored.
 
     Raises:
         NotServingError: no server runs in this process.
     """
 
-def push_binary_to_connection(name: str, data: _Data) -> Delivery:
+def push_binary_to_connection(name: str, data: _Data, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
     """Send a binary message to a stored connection of any service."""
 
 def add_connection_to_group(group: str) -> None:
@@ -259,14 +294,18 @@ def add_connection_to_group(group: str) -> None:
 def remove_connection_from_group(group: str) -> bool:
     """Have the current connection leave a group; False when it was not in."""
 
-def push_text_to_group(group: str, text: str, *, exclude: _Exclude = None) -> Delivery:
+def push_text_to_group(
+    group: str, text: str, *, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None
+) -> Delivery:
     """Send a text message to all members of a group, of any service, once to each.
 
     Raises:
         GroupRemovedError: the group was removed and its name is retired.
     """
 
-def push_binary_to_group(group: str, data: _Data, *, exclude: _Exclude = None) -> Delivery:
+def push_binary_to_group(
+    group: str, data: _Data, *, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None
+) -> Delivery:
     """Send a binary message to all members of a group, of any service, once to each."""
 
 def remove_connection_group(group: str) -> bool:
@@ -311,6 +350,13 @@ class Hub:
     @property
     def get_buffer(self) -> Callable[[int], memoryview]:
         """The `get_buffer` of all connections."""
+    @property
+    def backlog_len(self) -> int:
+        """Bytes that wait for slow peers; a frame that waits for many counts once."""
+    slice_sends: int
+    """System calls that one turn of the loop makes in a row for a fan-out."""
+    def limit_backlog(self, most: int) -> None:
+        """Let no more than so many bytes wait for all slow peers together; the least of all limits counts."""
     def attach(self) -> None:
         """Count one more server or client on this loop."""
     def detach(self) -> asyncio.Task[None] | None:
@@ -329,6 +375,8 @@ class Endpoint:
         *,
         max_message_size: int,
         max_backlog: int,
+        high_water: int,
+        overflow: str,
         max_queue: int,
         max_fragments: int,
         max_message_rate: float | None,

@@ -96,10 +96,12 @@ cdef class Endpoint
 cdef class HandlerTask
 cdef class Members
 
+include "core/link.pxi"          # intrusive lists
 include "core/frame.pxi"         # a frame header, and the shared chunk of frames on their way out
 include "core/deflate.pxi"       # compressed messages: what is remembered of them
 include "core/reader.pxi"        # bytes in, messages and control frames out
-include "core/writer.pxi"        # the outlet of a connection: pending, sent, queued
+include "core/writer.pxi"        # the outlet of a connection: pending, sent
+include "core/backlog.pxi"       # what waits for a peer that does not read, and what is dropped of it
 include "core/hub.pxi"           # what the connections of one loop share: buffer, turn, timer, registries
 include "core/fanout.pxi"        # one frame to many connections
 include "core/handler.pxi"       # calling a service, stepping coroutines without a Task

@@ -35,6 +35,8 @@ def make_endpoint(hub: Hub, service: Service, close_timeout: float) -> Endpoint:
         template.names,
         max_message_size=options.max_message_size,
         max_backlog=options.max_backlog,
+        high_water=options.high_water,
+        overflow=options.overflow,
         max_queue=options.max_queue,
         max_fragments=options.max_fragments,
         max_message_rate=options.max_message_rate,

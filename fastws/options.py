@@ -44,6 +44,7 @@ class ServeOptions(TypedDict, total=False):
     max_connections: int
     max_connections_per_address: int | None
     max_handshakes: int
+    max_total_backlog: int
     handshake_timeout: float
     keep_alive_timeout: float
     close_timeout: float
@@ -78,6 +79,7 @@ class Options:
     max_connections: int = 100_000
     max_connections_per_address: int | None = None
     max_handshakes: int = 8192
+    max_total_backlog: int = 1 << 28
     handshake_timeout: float = 10.0
     keep_alive_timeout: float = 75.0
     close_timeout: float = 10.0
@@ -119,7 +121,15 @@ class Options:
             raise ConfigurationError("ssl and certfile are two ways to say the same; give one of them")
 
 
-_COUNTS: Final = ("backlog", "max_connections", "max_handshakes", "max_head_size", "max_head_fields", "max_body_size")
+_COUNTS: Final = (
+    "backlog",
+    "max_connections",
+    "max_handshakes",
+    "max_total_backlog",
+    "max_head_size",
+    "max_head_fields",
+    "max_body_size",
+)
 _TIMES: Final = ("handshake_timeout", "keep_alive_timeout", "close_timeout")
 
 

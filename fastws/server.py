@@ -135,6 +135,7 @@ class Server:
         self._thread = threading.get_ident()
         self._hub = hub_of_thread(self.loop, _headers_of, Query)
         self._hub.attach()
+        self._hub.limit_backlog(self._options.max_total_backlog)
         upgrades = [service for service in self.services if service.upgrade]
         self._endpoints = {
             service: make_endpoint(self._hub, service, self._options.close_timeout) for service in upgrades
@@ -423,6 +424,9 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
             WebSockets are counted. None, the default, is any number: behind NAT many share an address.
         max_handshakes: connections that have not completed the head of their first request, TLS included. One more
             ends the one that has been at it longest.
+        max_total_backlog: bytes that may wait for all slow clients together, each frame counted once however many it
+            waits for. Beyond them those are closed, with 1013, for whom most waits. All servers on a loop share the
+            smallest of their limits.
         handshake_timeout: seconds for the PROXY header and TLS, for the head of a request, and again for its body.
         keep_alive_timeout: seconds that an HTTP connection may idle between two requests.
         close_timeout: seconds to wait for the peer's close frame, for the end of TLS, and for handlers after their

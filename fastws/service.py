@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from ._speedups import OVERFLOWS
 from .arguments import CONVERTERS, REQUIRED, Argument, Handler, annotated_type, is_async, read_names
 from .errors import ConfigurationError
 from .routing import Match, PathTemplate, Route, Router, check_path, join
@@ -53,6 +54,7 @@ _EVENTS: Final[dict[str, dict[str, str]]] = {
     "on_ping": {"connection": "Connection", "data": "bytes"},
     "on_pong": {"connection": "Connection", "data": "bytes"},
     "on_idle_timeout": {"connection": "Connection"},
+    "on_backlog": {"connection": "Connection", "buffered": "int", "high": "bool"},
     "on_error": {"connection": "Connection", "error": "Exception"},
     "on_close": {"connection": "Connection", "code": "int", "reason": "str"},
     "on_start": {"server": "Server"},
@@ -167,6 +169,8 @@ class UpgradeOptions:
         ping_interval: seconds between pings; None sends none.
         ping_timeout: seconds to wait for a pong; None waits forever.
         max_backlog: bytes that may wait for a slow client.
+        high_water: bytes that wait from which on ``on_backlog`` is told.
+        overflow: ``"close"``, ``"drop_new"``, ``"drop_old"`` or ``"conflate"``: what happens to what does not fit.
         max_queue: messages that may wait for a suspended handler.
         max_fragments: frames that a message may come in; more fail the connection with 1008.
         max_message_rate: messages a second that a client may send on average; more fail the connection with 1008.
@@ -185,6 +189,8 @@ class UpgradeOptions:
     ping_interval: float | None
     ping_timeout: float | None
     max_backlog: int
+    high_water: int
+    overflow: str
     max_queue: int
     max_fragments: int
     max_message_rate: float | None
@@ -205,6 +211,8 @@ class UpgradeOptions:
         ping_interval: float | None = 20.0,
         ping_timeout: float | None = 20.0,
         max_backlog: int = 1 << 20,
+        high_water: int | None = None,
+        overflow: str = "close",
         max_queue: int = 16,
         max_fragments: int = 1 << 17,
         max_message_rate: float | None = None,
@@ -223,6 +231,8 @@ class UpgradeOptions:
             "ping_interval": _check_seconds("ping_interval", ping_interval),
             "ping_timeout": _check_seconds("ping_timeout", ping_timeout),
             "max_backlog": _check_size("max_backlog", max_backlog),
+            "high_water": _check_high_water(high_water, max_backlog),
+            "overflow": _check_overflow(overflow),
             "max_queue": _check_count("max_queue", max_queue, "messages"),
             "max_fragments": _check_count("max_fragments", max_fragments, "frames"),
             "max_message_rate": _check_rate("max_message_rate", max_message_rate),
@@ -267,6 +277,20 @@ def _check_rate(option: str, value: object) -> float | None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
         raise _wrong(option, value, "give messages a second, a number above 0, or None to turn it off")
     return float(value)
+
+
+def _check_high_water(value: int | None, max_backlog: int) -> int:
+    if value is None:
+        return max(1, max_backlog // 2)
+    if _check_size("high_water", value) > max_backlog:
+        raise _wrong("high_water", value, f"give no more than max_backlog, {max_backlog}")
+    return value
+
+
+def _check_overflow(value: object) -> str:
+    if value not in OVERFLOWS:
+        raise _wrong("overflow", value, f"give one of {', '.join(OVERFLOWS)}")
+    return str(value)
 
 
 def _check_compression(value: object) -> str | None:

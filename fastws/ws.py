@@ -46,6 +46,7 @@ __all__ = [
     "close_connection_group",
     "close_stored_connection",
     "create_connection_group",
+    "on_backlog",
     "on_binary_message",
     "on_close",
     "on_error",
@@ -83,6 +84,8 @@ def upgrade_path(
     ping_interval: float | None = 20.0,
     ping_timeout: float | None = 20.0,
     max_backlog: int = 1 << 20,
+    high_water: int | None = None,
+    overflow: str = "close",
     max_queue: int = 16,
     max_fragments: int = 1 << 17,
     max_message_rate: float | None = None,
@@ -103,8 +106,14 @@ def upgrade_path(
             A service without that handler closes the connection with 1001. None never does.
         ping_interval: seconds without a byte from the client until a ping is sent; None sends none.
         ping_timeout: seconds to wait for any sign of life after a ping until the connection fails; None waits forever.
-        max_backlog: bytes that may wait for a client that does not read; beyond them it is closed with 1013. A message
-            is always taken when nothing waits, whatever its size.
+        max_backlog: bytes that may wait for a client that does not read; `overflow` says what happens beyond. A
+            message is always taken when nothing waits, whatever its size.
+        high_water: bytes that wait for a client from which on `on_backlog` is told, and again when no more than a
+            fourth of that wait; None is half of `max_backlog`.
+        overflow: what happens when a message does not fit, unless the push says otherwise. `"close"` ends the
+            connection with 1013, `"drop_new"` drops the message, `"drop_old"` drops the oldest ones that wait.
+            `"conflate"` is for services whose messages have keys (`push_text(..., key=...)`) and replace each other;
+            what does not fit all the same ends the connection.
         max_queue: messages that may wait for a suspended `async` handler until reading is paused; they are also
             bounded by `max_message_size` in sum.
         max_fragments: frames that one message may come in; more fail the connection with 1008.
@@ -134,6 +143,8 @@ def upgrade_path(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
         max_backlog=max_backlog,
+        high_water=high_water,
+        overflow=overflow,
         max_queue=max_queue,
         max_fragments=max_fragments,
         max_message_rate=max_message_rate,
@@ -192,6 +203,15 @@ def on_pong(handler: _F) -> _F:
 def on_idle_timeout(handler: _F) -> _F:
     """Call the method when no message came for `idle_timeout` seconds. It may take `connection`."""
     return service.mark_method(handler, "on_idle_timeout")
+
+
+def on_backlog(handler: _F) -> _F:
+    """Call the method when more than `high_water` bytes wait for a client that is slow to read, and when few do again.
+
+    It may take `connection`, `buffered` (bytes that waited when it was noticed) and `high` (a bool: whether it is more
+    now). It is called at the end of the turn of the loop, once however often that changed meanwhile.
+    """
+    return service.mark_method(handler, "on_backlog")
 
 
 def on_error(handler: _F) -> _F:

@@ -58,7 +58,7 @@ IMPORTS: dict[str, set[str]] = {
         "store",
         "tls",
     },
-    "service": {"arguments", "errors", "routing"},
+    "service": {"_speedups", "arguments", "errors", "routing"},
     "sockets": {"errors"},
     "store": set(),
     "testing": {"_speedups", "endpoint", "service"},

@@ -59,6 +59,9 @@ cdef class Connection:
     cdef uint8_t busy             # a handler is suspended
     cdef uint8_t paused           # reading is
     cdef uint8_t waits            # for a turn
+    cdef uint8_t high             # more than high water waits for it
+    cdef uint8_t told_high        # and on_backlog knows
+    cdef uint8_t telling          # it is about to be told
     cdef uint8_t entered          # our context is the current one
     cdef uint8_t released
     cdef uint8_t hung_up          # the peer ended its direction
@@ -184,7 +187,7 @@ cdef class Connection:
         hub.current = outer
         if self.entered:
             exit_context(self)
-        if outlet.pending is not NULL and not outlet.dirty:
+        if outlet.pending is not NULL and outlet.dirty != DIRTY_THIS_TURN:
             self.send_now()
         if CHECKS:
             check_connection(self)
@@ -438,6 +441,7 @@ cdef class Connection:
                 return
         if outlet.backlog is not NULL:
             hand_over(self, outlet.fd < 0)
+        note_backlog(self)
         if outlet.blocked:
             return
         wake_drain(self)
@@ -513,21 +517,25 @@ cdef class Connection:
         self.drain_waiters.append(waiter)
         await waiter
 
-    def push_text(self, str text not None):
+    @property
+    def dropped(self):
+        return self.outlet.dropped
+
+    def push_text(self, str text not None, *, overflow=None, key=None):
         check_thread(self.hub, "connection.push_text")
-        return DELIVERED if push_str(self, text) else DROPPED
+        return deliver_str(self, text, overflow, key)
 
-    def push_binary(self, data):
+    def push_binary(self, data, *, overflow=None, key=None):
         check_thread(self.hub, "connection.push_binary")
-        return DELIVERED if push_data(self, data) else DROPPED
+        return deliver_data(self, data, overflow, key)
 
-    def broadcast_text(self, str text not None, *, exclude=None):
+    def broadcast_text(self, str text not None, *, exclude=None, overflow=None, key=None):
         check_thread(self.hub, "connection.broadcast_text")
-        return fan_out_str(self.endpoint.members, text, exclude)
+        return fan_out_str(self.endpoint.members, text, exclude, overflow, key)
 
-    def broadcast_binary(self, data, *, exclude=None):
+    def broadcast_binary(self, data, *, exclude=None, overflow=None, key=None):
         check_thread(self.hub, "connection.broadcast_binary")
-        return fan_out_data(self.endpoint.members, data, exclude)
+        return fan_out_data(self.endpoint.members, data, exclude, overflow, key)
 
     def store(self, name):
         check_thread(self.hub, "connection.store")

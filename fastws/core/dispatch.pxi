@@ -94,9 +94,10 @@ cdef int suspend_handler(Connection connection, HandlerCall handler, object coro
 cdef inline int handler_returned(Connection connection, HandlerCall handler, object result) except -1:
     if result is not None and (handler.event == ON_TEXT_MESSAGE or handler.event == ON_BINARY_MESSAGE):
         if type(result) is str:
-            push_str(connection, <str>result)
+            push_str(connection, <str>result, &PLAINLY)
         elif type(result) is bytes:
-            push_message(connection, OP_BINARY, <uint8_t *>PyBytes_AS_STRING(result), PyBytes_GET_SIZE(result), result)
+            push_message(connection, OP_BINARY, <uint8_t *>PyBytes_AS_STRING(result), PyBytes_GET_SIZE(result), result,
+                         &PLAINLY)
         else:
             reply_other(connection, handler, result)
     elif handler.event >= ON_ERROR:
@@ -106,9 +107,9 @@ cdef inline int handler_returned(Connection connection, HandlerCall handler, obj
 
 cdef int reply_other(Connection connection, HandlerCall handler, object result) except -1:
     if isinstance(result, str):
-        push_str(connection, str(result))
+        push_str(connection, str(result), &PLAINLY)
     elif isinstance(result, (bytes, bytearray, memoryview)):
-        push_data(connection, result)
+        push_data(connection, result, &PLAINLY)
     else:
         raise HandlerError(handler.label, type(result).__name__)
     return 0

@@ -12,11 +12,14 @@ cdef class Endpoint:
     cdef HandlerCall on_ping
     cdef HandlerCall on_pong
     cdef HandlerCall on_idle_timeout
+    cdef HandlerCall on_backlog
     cdef HandlerCall on_error
     cdef HandlerCall on_close
     cdef Py_ssize_t path_len   # segments of the path that handlers may name
     cdef uint64_t max_message_size
     cdef size_t max_backlog
+    cdef size_t high_water     # bytes that wait from which on on_backlog is told
+    cdef int overflow          # an overflow_kind
     cdef Py_ssize_t max_queue
     cdef uint32_t max_fragments
     cdef double message_seconds        # between two messages on average, at least; 0 is off
@@ -30,7 +33,7 @@ cdef class Endpoint:
     cdef readonly uint64_t unhandled   # messages that no handler wanted
 
     def __cinit__(self, Hub hub, str name, list handlers, tuple path_names, *, uint64_t max_message_size,
-                  size_t max_backlog, Py_ssize_t max_queue, Py_ssize_t max_fragments, max_message_rate,
+                  size_t max_backlog, size_t high_water, str overflow not None, Py_ssize_t max_queue, Py_ssize_t max_fragments, max_message_rate,
                   int deflate_level, size_t deflate_threshold, ping_interval, ping_timeout, idle_timeout,
                   close_timeout):
         cdef dict calls = {handler.event: HandlerCall(handler, path_names) for handler in handlers}
@@ -43,11 +46,14 @@ cdef class Endpoint:
         self.on_ping = calls.get("on_ping")
         self.on_pong = calls.get("on_pong")
         self.on_idle_timeout = calls.get("on_idle_timeout")
+        self.on_backlog = calls.get("on_backlog")
         self.on_error = calls.get("on_error")
         self.on_close = calls.get("on_close")
         self.path_len = len(path_names)
         self.max_message_size = max_message_size
         self.max_backlog = max_backlog
+        self.high_water = high_water
+        self.overflow = overflow_of_name(overflow)
         self.max_queue = max_queue
         self.max_fragments = <uint32_t>min(max_fragments, 0xFFFFFFFF)
         self.message_seconds = 1.0 / max_message_rate if max_message_rate else 0.0

@@ -165,7 +165,7 @@ ctypedef struct tally_t:
     Py_ssize_t queued
 
 
-cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, tally_t *tally) except -1:
+cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, const manner_t *manner, tally_t *tally) except -1:
     """Make one frame pending at every member that is not skipped; the caller keeps its reference."""
     cdef chunk_t *met = NULL           # what the last member with something pending held, and what that became
     cdef chunk_t *joined = NULL
@@ -185,7 +185,7 @@ cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, tally_t *tally) 
         if not outlet.accepting:
             continue
         if outlet.masking:
-            tally.queued += push_masked(<Connection>outlet.connection, frame)
+            tally.queued += push_masked(<Connection>outlet.connection, frame, manner)
             continue
         pending = outlet.pending
         if pending is NULL and not outlet.blocked:
@@ -205,7 +205,7 @@ cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, tally_t *tally) 
             met = pending              # takes over the member's reference
             outlet.pending = joined
             joined.refs += 1
-        elif not put_frame_chunk(<Connection>outlet.connection, frame):
+        elif not put_frame_chunk(<Connection>outlet.connection, frame, manner):
             continue
         outlet.stale |= compressed
         if not outlet.dirty and outlet.pending is not NULL:
@@ -220,7 +220,7 @@ cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, tally_t *tally) 
     return 0
 
 
-cdef bint push_masked(Connection connection, const chunk_t *frame) except *:
+cdef bint push_masked(Connection connection, const chunk_t *frame, const manner_t *manner) except *:
     """Give a client's connection the message of a frame: what it sends is masked with a key of its own."""
     cdef header_t header
     cdef const uint8_t *payload = frame.payload
@@ -229,7 +229,7 @@ cdef bint push_masked(Connection connection, const chunk_t *frame) except *:
     if payload is NULL:
         payload = frame.data + header_len
     connection.outlet.stale |= header.rsv != 0
-    return push_frame(connection, header.opcode | header.rsv, payload, <size_t>header.length, None)
+    return push_frame(connection, header.opcode | header.rsv, payload, <size_t>header.length, None, manner)
 
 
 cdef bint extend_tail(lane_t *lane, chunk_t *frame) noexcept:
@@ -260,7 +260,7 @@ cdef inline void remember_tail(lane_t *lane, bint compressed, Py_ssize_t queued)
             lane.tail = chunk.serial
 
 
-cdef bint put_frame_chunk(Connection connection, chunk_t *frame) except *:
+cdef bint put_frame_chunk(Connection connection, chunk_t *frame, const manner_t *manner) except *:
     """The cases that are not shared: something of its own is pending, the frame is long, or the peer is slow."""
     cdef outlet_t *outlet = &connection.outlet
     cdef chunk_t *own
@@ -277,21 +277,18 @@ cdef bint put_frame_chunk(Connection connection, chunk_t *frame) except *:
         outlet.pending = frame
         frame.refs += 1
         return True
-    if not outlet_fits(outlet, chunk_total(frame)):
-        give_up_on(connection)
-        return False
-    backlog_append(outlet, frame, 0)
-    frame.refs += 1
-    return True
+    return queue_chunk(connection, frame, manner)
 
 
 cdef bint any_skipped = False
 
 
 cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
-                            object exclude):
+                            object exclude, object overflow, object key):
     cdef tally_t tally
+    cdef manner_t manner
     cdef Py_ssize_t k
+    read_manner(overflow, key, &manner)
     if members.count == 0:
         return ABSENT
     tally.matched = tally.queued = 0
@@ -299,14 +296,14 @@ cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payl
     try:
         for k in range(members.lane_count):
             if members.lanes[k].count:
-                fan_out_lane(&members.lanes[k], opcode, payload, length, owner, &tally)
+                fan_out_lane(&members.lanes[k], opcode, payload, length, owner, &manner, &tally)
     finally:
         mark_skipped(left_out, False)
     return Delivery(tally.matched, tally.queued, tally.matched - tally.queued)
 
 
 cdef int fan_out_lane(lane_t *lane, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
-                      tally_t *tally) except -1:
+                      const manner_t *manner, tally_t *tally) except -1:
     """Build the frame as the members of a lane need it, and give it to all of them."""
     cdef bytes body = None if lane.deflater is NULL else deflated(<Deflater>lane.deflater, payload, length)
     cdef chunk_t *frame
@@ -315,7 +312,8 @@ cdef int fan_out_lane(lane_t *lane, uint8_t opcode, const uint8_t *payload, size
     else:
         frame = new_frame(opcode | RSV1, <const uint8_t *>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), body)
     try:
-        fan_out(lane, frame, body is not None, tally)
+        set_key(frame, manner)
+        fan_out(lane, frame, body is not None, manner, tally)
     finally:
         chunk_release(frame)
     return 0
@@ -339,17 +337,17 @@ cdef object mark_skipped(object connections, bint skipped):
     return connections
 
 
-cdef Delivery fan_out_str(Members members, str text, object exclude):
+cdef Delivery fan_out_str(Members members, str text, object exclude, object overflow, object key):
     cdef bytes encoded
     if PyUnicode_IS_COMPACT_ASCII(text):
         return fan_out_frame(members, OP_TEXT, <const uint8_t *>PyUnicode_DATA(<PyObject *>text),
-                             PyUnicode_GET_LENGTH(text), text, exclude)
+                             PyUnicode_GET_LENGTH(text), text, exclude, overflow, key)
     encoded = text.encode()
     return fan_out_frame(members, OP_TEXT, <const uint8_t *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded),
-                         encoded, exclude)
+                         encoded, exclude, overflow, key)
 
 
-cdef Delivery fan_out_data(Members members, data, object exclude):
+cdef Delivery fan_out_data(Members members, data, object exclude, object overflow, object key):
     cdef bytes owned = own_bytes(data)
     return fan_out_frame(members, OP_BINARY, <const uint8_t *>PyBytes_AS_STRING(owned), PyBytes_GET_SIZE(owned), owned,
-                         exclude)
+                         exclude, overflow, key)

@@ -6,7 +6,7 @@
 # a payload that it borrows from a Python object instead of copying it; such a chunk is sealed.
 #
 # Chunks are counted without atomics: they belong to one loop and are touched by its thread only, with or without the
-# GIL. Only releasing a chunk with an owner needs the GIL.
+# GIL. Only releasing a chunk that owns Python objects needs the GIL.
 
 cdef enum:
     OP_CONTINUATION = 0x0
@@ -116,6 +116,9 @@ ctypedef struct chunk_t:
     const uint8_t *payload     # borrowed bytes that follow data on the wire, or NULL
     size_t payload_len
     PyObject *owner            # what keeps the payload alive; owned
+    PyObject *key              # of the message, for those who conflate; owned
+    size_t waiting             # backlogs that it waits in
+    bint whole                 # one message that no other refers to: it may be dropped
 
 
 cdef uint64_t chunk_serial = 0
@@ -146,6 +149,9 @@ cdef chunk_t *chunk_new(size_t capacity) noexcept nogil:
     chunk.payload = NULL
     chunk.payload_len = 0
     chunk.owner = NULL
+    chunk.key = NULL
+    chunk.waiting = 0
+    chunk.whole = False
     return chunk
 
 
@@ -157,11 +163,16 @@ cdef inline void chunk_free(chunk_t *chunk) noexcept nogil:
     free(chunk)
 
 
+cdef inline bint chunk_owns_objects(const chunk_t *chunk) noexcept nogil:
+    return chunk.owner is not NULL or chunk.key is not NULL
+
+
 cdef inline void chunk_release(chunk_t *chunk) noexcept:
     """Give up one reference."""
     chunk.refs -= 1
     if chunk.refs == 0:
         Py_XDECREF(chunk.owner)
+        Py_XDECREF(chunk.key)
         chunk_free(chunk)
 
 
@@ -185,6 +196,7 @@ cdef bint chunk_reserve(chunk_t *chunk, size_t extra) noexcept nogil:
     """Make room for `extra` more bytes; only the sole holder, or one who speaks for all, may grow a chunk."""
     cdef size_t capacity = chunk.length + extra
     cdef uint8_t *data
+    chunk.whole = False
     if capacity <= chunk.capacity:
         return True
     if capacity < 2 * chunk.capacity:
@@ -243,6 +255,7 @@ cdef chunk_t *chunk_of_frame(uint8_t kind, const uint8_t *payload, size_t length
         Py_INCREF(owner)
     else:
         chunk.length = put_frame(chunk.data, kind, payload, length, False, 0) - chunk.data
+    chunk.whole = kind & 0x8 == 0
     return chunk
 
 

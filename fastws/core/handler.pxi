@@ -12,6 +12,7 @@ cdef enum handler_event:
     ON_PING
     ON_PONG
     ON_IDLE_TIMEOUT
+    ON_BACKLOG
     ON_ERROR
     ON_CLOSE
 
@@ -22,10 +23,10 @@ cdef enum handler_event:
     GIVE_SECOND = 2            # reason
     GIVE_PATH = 3              # and on: the segments of the path
 
-cdef tuple EVENT_NAMES = ("on_open", "on_text_message", "on_binary_message", "on_ping", "on_pong", "on_idle_timeout", "on_error",
-               "on_close")
+cdef tuple EVENT_NAMES = ("on_open", "on_text_message", "on_binary_message", "on_ping", "on_pong", "on_idle_timeout",
+               "on_backlog", "on_error", "on_close")
 cdef dict ARGUMENT_SOURCES = {"connection": GIVE_CONNECTION, "text": GIVE_FIRST, "data": GIVE_FIRST, "error": GIVE_FIRST,
-                    "code": GIVE_FIRST, "reason": GIVE_SECOND}
+                    "code": GIVE_FIRST, "reason": GIVE_SECOND, "buffered": GIVE_FIRST, "high": GIVE_SECOND}
 
 
 @cython.final

@@ -18,6 +18,7 @@ cdef void sent_pending(Connection connection):
         backlog_append(outlet, chunk, sent)
         if not outlet.blocked:
             hand_over(connection, outlet.fd < 0)
+        note_backlog(connection)
     if outlet.finishing:
         finish_sending(connection)
 
@@ -56,6 +57,32 @@ cdef void hand_over(Connection connection, bint whole):
         send_failed(connection)
     finally:
         outlet.handing = False
+
+
+@cython.final
+@cython.internal
+cdef class ChunkView:
+    # Bytes of a chunk for a transport that wants Python buffers; keeps the chunk alive as long as the transport does
+    cdef chunk_t *chunk
+    cdef iovec bytes
+
+    def __dealloc__(self):
+        if self.chunk is not NULL:
+            chunk_release(self.chunk)
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.bytes.iov_base, self.bytes.iov_len, 1, flags)
+
+    def __len__(self):
+        return self.bytes.iov_len
+
+
+cdef ChunkView chunk_view(chunk_t *chunk, const iovec *part):
+    cdef ChunkView view = ChunkView.__new__(ChunkView)
+    chunk.refs += 1
+    view.chunk = chunk
+    view.bytes = part[0]
+    return view
 
 
 cdef list take_views(outlet_t *outlet, size_t most):

@@ -5,6 +5,10 @@
 # callback ends, all others by flush(), which runs once behind the callbacks of the turn. A lone push outside of any
 # callback goes out at once and only its followers in the same turn wait for flush().
 #
+# A large fan-out takes milliseconds, so a turn makes SLICE_SENDS sends for it, or as many as SLICE_USECS allow, and leaves
+# the rest to the turns after it. Who is written to meanwhile does not wait for that: everything else that collected in a
+# turn is sent before the next slice, and if it is for one who still waits for its slice, then with what that would bring.
+#
 # A peer that has more to say than its share (WORK_A_TURN) is not read from any more and queues up. What a few such shares
 # make (WORK_OF_ALL) is all that a turn does for peers with much to say: when it is used up the rest of the queue waits for
 # the next turn, and so do others who come with much. So a turn is short however many they are, and who says little never
@@ -17,6 +21,9 @@
 cdef enum:
     RECEIVE_LEN = 262144       # bytes that one read may bring
     BUCKETS = 64               # of the timer; a later deadline is looked at again after a lap
+    SLICE_SENDS = 2048         # that one turn makes in a row, at most
+    SLICE_USECS = 4000         # microseconds; likewise
+    SLICE_STEP = 64            # sends between two looks at the clock
     RELEASE_GIL_SENDS = 16     # from so many sends in a row on, other threads may run meanwhile
     RELEASE_GIL_LEN = 131072   # bytes; likewise for one send
     WORK_OF_ALL = 4096         # done in a turn for all who have much to say; see WORK_A_TURN
@@ -29,31 +36,24 @@ cdef dict hubs = {}            # thread id -> the Hub that serves there
 cdef Py_ssize_t live_hubs = 0
 
 
-ctypedef struct link_t:
-    # A connection's place in a bucket; points to itself while it hangs nowhere
-    link_t *next
-    link_t *previous
-    PyObject *connection       # borrowed: it takes itself out before it goes
+cdef enum dirty_kind:
+    # An outlet is in the list of the frames that this turn sends, or in that of a fan-out that goes on in slices
+    DIRTY_THIS_TURN = 1
+    DIRTY_LATER = 2
 
 
-cdef inline void link_init(link_t *link, PyObject *connection) noexcept:
-    link.next = link
-    link.previous = link
-    link.connection = connection
-
-
-cdef inline void link_remove(link_t *link) noexcept:
-    link.next.previous = link.previous
-    link.previous.next = link.next
-    link.next = link
-    link.previous = link
-
-
-cdef inline void link_append(link_t *head, link_t *link) noexcept:
-    link.next = head
-    link.previous = head.previous
-    head.previous.next = link
-    head.previous = link
+cdef size_t send_for_a_while(outlet_t **outlets, size_t count) noexcept nogil:
+    """Send from one outlet after the other until a slice of time is over; how many they were."""
+    cdef timespec start, now
+    cdef size_t i
+    clock_gettime(CLOCK_MONOTONIC, &start)
+    for i in range(count):
+        outlet_send(outlets[i])
+        if i % SLICE_STEP == SLICE_STEP - 1:
+            clock_gettime(CLOCK_MONOTONIC, &now)
+            if (now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) // 1000 >= SLICE_USECS:
+                return i + 1
+    return count
 
 
 @cython.final
@@ -76,11 +76,20 @@ cdef class Hub:
     cdef outlet_t **dirty      # connections with pending frames; their Connection is owned meanwhile
     cdef size_t dirty_len
     cdef size_t dirty_capacity
+    cdef outlet_t **later      # likewise, of large fan-outs that are under way
+    cdef size_t later_len
+    cdef size_t later_pos      # of these, done
+    cdef public size_t slice_sends
     cdef chunk_t *cork         # a chunk with room for many replies, lent to `current`
     cdef list doomed           # connections to fail when no fan-out is under way
+    cdef list crossed          # connections whose service is to be told of their backlog
     cdef bint turns_scheduled
     cdef object queue          # deque of connections that wait for a turn
     cdef Py_ssize_t spent      # of WORK_OF_ALL
+    # What waits for slow peers
+    cdef link_t backlogs       # all of them
+    cdef readonly size_t backlog_len      # bytes in them, each chunk counted once
+    cdef size_t max_backlog_len
     # Handlers
     cdef HandlerTask parked    # owns the handler that runs now should it suspend
     cdef bint task_entered
@@ -121,6 +130,10 @@ cdef class Hub:
         self.turn = 1
         self.flush_callback = self._flush
         self.doomed = []
+        self.crossed = []
+        link_init(&self.backlogs, NULL)
+        self.max_backlog_len = <size_t>-1
+        self.slice_sends = SLICE_SENDS
         self.queue = collections.deque()
         self.now = loop.time()
         self.resolution = MAX_RESOLUTION
@@ -141,7 +154,12 @@ cdef class Hub:
         for i in range(self.dirty_len):
             Py_DECREF(<object>self.dirty[i].connection)
         free(self.dirty)
-        # The garbage collector may take us before a connection that still hangs in a bucket
+        for i in range(self.later_pos, self.later_len):
+            Py_DECREF(<object>self.later[i].connection)
+        free(self.later)
+        # The garbage collector may take us before a connection that still hangs in a bucket, or has a backlog
+        while self.backlogs.next != &self.backlogs:
+            link_remove(self.backlogs.next)
         for i in range(BUCKETS):
             while self.buckets[i].next != &self.buckets[i]:
                 link_remove(self.buckets[i].next)
@@ -173,11 +191,11 @@ cdef class Hub:
         Py_INCREF(<object>outlet.connection)
         self.dirty[self.dirty_len] = outlet
         self.dirty_len += 1
-        outlet.dirty = True
+        outlet.dirty = DIRTY_THIS_TURN
         return True
 
     def _flush(self):
-        """End a turn: send what collected, and end the connections that could not be served."""
+        """End a turn: send what collected, and see to the connections that are too slow."""
         cdef Connection connection
         self.flush_scheduled = False
         self.turn += 1
@@ -185,6 +203,37 @@ cdef class Hub:
         while self.doomed:
             connection = self.doomed.pop()
             overflowed(connection)
+        if self.backlog_len > self.max_backlog_len:
+            self.close_slowest()
+        while self.crossed:
+            connection = self.crossed.pop()
+            tell_backlog(connection)
+        if self.later_pos < self.later_len:
+            self.schedule()
+
+    cdef int close_slowest(self) except -1:
+        """End those for whom most waits, until the rest is within the budget of all."""
+        cdef list slow = []
+        cdef link_t *link = self.backlogs.next
+        cdef Connection connection
+        while link != &self.backlogs:
+            connection = <Connection>link.connection
+            slow.append((connection.outlet.queued, connection.id, connection))
+            link = link.next
+        slow.sort(reverse=True)
+        for _, _, connection in slow:
+            if self.backlog_len <= self.max_backlog_len:
+                return 0
+            overflowed(connection)
+        return 0
+
+    cdef int tell_crossing(self, Connection connection) except -1:
+        """Have the service told, at the end of the turn, that a backlog has grown or shrunk."""
+        if not connection.telling:
+            connection.telling = True
+            self.crossed.append(connection)
+            self.schedule()
+        return 0
 
     cdef void queue_up(self, Connection connection):
         """Let the connection go on when it is its turn."""
@@ -218,28 +267,64 @@ cdef class Hub:
             if self.queue:
                 self.schedule_turns()
 
-    cdef void send_dirty(self):
-        """One system call for each connection that has something pending."""
+    cdef int send_dirty(self) except -1:
+        """One system call for each connection that has something pending; a large fan-out goes on in the next turn."""
         cdef outlet_t **dirty = self.dirty
-        cdef outlet_t *outlet
         cdef size_t count = self.dirty_len
-        cdef size_t i
-        if count == 0:
-            return
+        cdef size_t capacity = self.dirty_capacity
+        cdef size_t done = 0
         # Whatever becomes dirty from here on belongs to the next list
         self.dirty = NULL
         self.dirty_len = 0
         self.dirty_capacity = 0
+        if count and (count <= self.slice_sends or self.later_pos == self.later_len):
+            # These do not wait for a fan-out that is under way
+            done = self.send_slice(dirty, count)
+        if self.later_pos < self.later_len:
+            self.later_pos += self.send_slice(self.later + self.later_pos, self.later_len - self.later_pos)
+        if done < count:
+            self.put_off(dirty + done, count - done)
+        if self.dirty is NULL:
+            self.dirty = dirty
+            self.dirty_capacity = capacity
+        else:
+            free(dirty)
+        return 0
+
+    cdef int put_off(self, outlet_t **outlets, size_t count) except -1:
+        """Leave the rest of a list to the next turns; what collects for them meanwhile goes with it."""
+        cdef size_t left = self.later_len - self.later_pos
+        cdef outlet_t **later = <outlet_t **>malloc((left + count) * sizeof(outlet_t *))
+        cdef size_t i
+        if later is NULL:
+            raise MemoryError
+        if left:
+            memcpy(later, self.later + self.later_pos, left * sizeof(outlet_t *))
+        memcpy(later + left, outlets, count * sizeof(outlet_t *))
+        for i in range(count):
+            outlets[i].dirty = DIRTY_LATER
+        free(self.later)
+        self.later = later
+        self.later_len = left + count
+        self.later_pos = 0
+        return 0
+
+    cdef size_t send_slice(self, outlet_t **outlets, size_t count):
+        """Send what is pending at the first of these outlets, and forget them; how many they were."""
+        cdef outlet_t *outlet
+        cdef size_t done = 0
+        cdef size_t i
+        count = min(count, self.slice_sends)
         if count >= RELEASE_GIL_SENDS:
             with nogil:
-                for i in range(count):
-                    outlet_send(dirty[i])
+                done = send_for_a_while(outlets, count)
         else:
-            for i in range(count):
-                outlet_send(dirty[i])
-        for i in range(count):
-            outlet = dirty[i]
-            outlet.dirty = False
+            while done < count:
+                outlet_send(outlets[done])
+                done += 1
+        for i in range(done):
+            outlet = outlets[i]
+            outlet.dirty = 0
             if outlet.pending is not NULL:
                 try:
                     sent_pending(<Connection>outlet.connection)
@@ -248,11 +333,7 @@ cdef class Hub:
             if CHECKS:
                 check_outlet(outlet)
             Py_DECREF(<object>outlet.connection)
-        if self.dirty is NULL:
-            self.dirty = dirty
-            self.dirty_capacity = count
-        else:
-            free(dirty)
+        return done
 
     # -- time
 
@@ -322,6 +403,10 @@ cdef class Hub:
         return deflater
 
     # Public API
+
+    def limit_backlog(self, size_t most):
+        """Let no more than so many bytes wait for all slow peers together; the least of all limits counts."""
+        self.max_backlog_len = min(self.max_backlog_len, most)
 
     def attach(self):
         """Count one more server or client on this loop."""

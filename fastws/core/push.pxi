@@ -2,46 +2,58 @@
 #
 # Pushes never wait and never raise because of the recipient: they say whether the frame was taken.
 
-cdef bint push_message(Connection connection, uint8_t opcode, const uint8_t *payload, size_t length,
-                       object owner) except *:
+cdef bint push_message(Connection connection, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
+                       const manner_t *manner) except *:
     """A text or binary message, compressed where that was negotiated; `owner` keeps the payload alive.
 
-    False when it is dropped: that is decided before it is compressed, or the peer would miss a part of the history.
+    False when it is dropped.
     """
     cdef outlet_t *outlet = &connection.outlet
     cdef bytes body
-    if outlet.deflater is not NULL and outlet.accepting and may_queue(connection, length):
-        body = compress(connection, payload, length)
+    if outlet.deflater is not NULL and outlet.accepting:
+        body = compress(connection, payload, length, manner)
         if body is not None:
             return push_frame(connection, opcode | RSV1, <const uint8_t *>PyBytes_AS_STRING(body),
-                              PyBytes_GET_SIZE(body), body)
-    return push_frame(connection, opcode, payload, length, owner)
+                              PyBytes_GET_SIZE(body), body, manner)
+    return push_frame(connection, opcode, payload, length, owner, manner)
 
 
-cdef bint push_frame(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner) except *:
+cdef bint push_frame(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner,
+                     const manner_t *manner) except *:
     """A whole message in one frame; False when it is dropped."""
     cdef outlet_t *outlet = &connection.outlet
+    cdef chunk_t *chunk
     if not outlet.accepting:
         return False
     if outlet.blocked:
-        if not may_queue(connection, length):
-            return False
-        queue_frame(outlet, kind, payload, length, owner)
-        return True
+        return queue_message(connection, kind, payload, length, owner, manner)
     if length > BORROW_LEN and not outlet.masking:
-        put_alone(connection, new_frame(kind, payload, length, owner))
+        chunk = new_frame(kind, payload, length, owner)
+        chunk.whole = connection.history is None  # what belongs to a history must arrive
+        set_key(chunk, manner)
+        put_alone(connection, chunk)
     else:
         put_pending(connection, kind, payload, length)
     settle(connection)
     return not outlet.sealed
 
 
-cdef inline bint may_queue(Connection connection, size_t length) except *:
-    """Whether a message of so many bytes may be pushed now; one that may not ends the connection."""
-    if connection.outlet.blocked and not outlet_fits(&connection.outlet, length + MAX_HEADER_LEN):
-        give_up_on(connection)
-        return False
-    return True
+cdef bint queue_message(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner,
+                        const manner_t *manner) except *:
+    """Behind what waits already, or as the policy wants it; False when it is dropped."""
+    cdef chunk_t *chunk = new_own_frame(&connection.outlet, kind, payload, length, owner)
+    chunk.whole = True
+    set_key(chunk, manner)
+    try:
+        return queue_chunk(connection, chunk, manner)
+    finally:
+        chunk_release(chunk)
+
+
+cdef inline void set_key(chunk_t *chunk, const manner_t *manner) noexcept:
+    if manner.key is not NULL:
+        Py_INCREF(<object>manner.key)
+        chunk.key = manner.key
 
 
 cdef inline bytes deflated(Deflater deflater, const uint8_t *payload, size_t length):
@@ -53,13 +65,19 @@ cdef inline bytes deflated(Deflater deflater, const uint8_t *payload, size_t len
     return body if <size_t>PyBytes_GET_SIZE(body) < length else None
 
 
-cdef bytes compress(Connection connection, const uint8_t *payload, size_t length):
+cdef bytes compress(Connection connection, const uint8_t *payload, size_t length, const manner_t *manner):
     """A compressed message for one connection, or None where that does not pay."""
     cdef outlet_t *outlet = &connection.outlet
     cdef Deflater shared = <Deflater>outlet.deflater
     cdef Deflater own = None if connection.history is None else connection.history.deflater
+    cdef bytes body
     if own is None:
         return deflated(shared, payload, length)
+    if outlet.blocked:
+        # It may be dropped before it is sent: no later message may refer to it, nor it to one before
+        body = deflated(shared, payload, length)
+        outlet.stale |= body is not None
+        return body
     if not shared.wants(length):
         return None
     if outlet.stale:
@@ -83,16 +101,25 @@ cdef inline chunk_t *new_frame(uint8_t opcode, const uint8_t *payload, size_t le
     return chunk
 
 
-cdef int queue_frame(outlet_t *outlet, uint8_t kind, const uint8_t *payload, size_t length, object owner) except -1:
-    """Behind what waits already."""
+cdef chunk_t *new_own_frame(outlet_t *outlet, uint8_t kind, const uint8_t *payload, size_t length,
+                            object owner) except NULL:
+    """One frame as a chunk, masked where that has to be."""
     cdef chunk_t *chunk
+    cdef uint32_t key
     if not outlet.masking:
-        chunk = new_frame(kind, payload, length, owner)
-    else:
-        chunk = chunk_new(length + MAX_HEADER_LEN)
-        if chunk is NULL:
-            raise MemoryError
-        chunk.length = put_frame(chunk.data, kind, payload, length, True, masking_key()) - chunk.data
+        return new_frame(kind, payload, length, owner)
+    key = masking_key()
+    chunk = chunk_new(length + MAX_HEADER_LEN)
+    if chunk is NULL:
+        raise MemoryError
+    chunk.length = put_frame(chunk.data, kind, payload, length, True, key) - chunk.data
+    return chunk
+
+
+cdef int queue_frame(outlet_t *outlet, uint8_t kind, const uint8_t *payload, size_t length) except -1:
+    """A frame that nothing may drop, behind what waits already."""
+    cdef chunk_t *chunk = new_own_frame(outlet, kind, payload, length, None)
+    chunk.whole = False
     backlog_append(outlet, chunk, 0)
     return 0
 
@@ -123,7 +150,7 @@ cdef int put_pending(Connection connection, uint8_t kind, const uint8_t *payload
         if outlet.sealed:
             return 0
         if outlet.blocked:
-            return queue_frame(outlet, kind, payload, length, None)
+            return queue_frame(outlet, kind, payload, length)
     chunk = own_pending(connection, needed)
     end = put_frame(chunk.data + chunk.length, kind, payload, length, outlet.masking,
                     masking_key() if outlet.masking else 0)
@@ -168,7 +195,7 @@ cdef inline int settle(Connection connection) except -1:
     """Decide when what is pending goes out."""
     cdef outlet_t *outlet = &connection.outlet
     cdef Hub hub = connection.hub
-    if hub.current is connection or outlet.dirty or outlet.pending is NULL:
+    if hub.current is connection or outlet.dirty == DIRTY_THIS_TURN or outlet.pending is NULL:
         return 0
     # First of all: a loop that is closed refuses, and the descriptor may be somebody else's by then
     hub.schedule()
@@ -188,7 +215,7 @@ cdef int push_control(Connection connection, uint8_t opcode, bytes payload) exce
     if outlet.sealed:
         return 0
     if outlet.blocked:
-        return queue_frame(outlet, opcode, data, PyBytes_GET_SIZE(payload), None)
+        return queue_frame(outlet, opcode, data, PyBytes_GET_SIZE(payload))
     put_pending(connection, opcode, data, PyBytes_GET_SIZE(payload))
     return settle(connection)
 
@@ -202,19 +229,33 @@ cdef int push_bytes(Connection connection, bytes data) except -1:
     return 0
 
 
-cdef bint push_str(Connection connection, str text) except *:
+cdef bint push_str(Connection connection, str text, const manner_t *manner) except *:
     cdef bytes encoded
     if PyUnicode_IS_COMPACT_ASCII(text):
         return push_message(connection, OP_TEXT, <const uint8_t *>PyUnicode_DATA(<PyObject *>text),
-                            PyUnicode_GET_LENGTH(text), text)
+                            PyUnicode_GET_LENGTH(text), text, manner)
     encoded = text.encode()
     return push_message(connection, OP_TEXT, <const uint8_t *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded),
-                        encoded)
+                        encoded, manner)
 
 
-cdef bint push_data(Connection connection, data) except *:
+cdef bint push_data(Connection connection, data, const manner_t *manner) except *:
     cdef bytes owned = own_bytes(data)
-    return push_message(connection, OP_BINARY, <const uint8_t *>PyBytes_AS_STRING(owned), PyBytes_GET_SIZE(owned), owned)
+    return push_message(connection, OP_BINARY, <const uint8_t *>PyBytes_AS_STRING(owned), PyBytes_GET_SIZE(owned), owned,
+                        manner)
+
+
+cdef Delivery deliver_str(Connection connection, str text, object overflow, object key):
+    """What a push of the service API does."""
+    cdef manner_t manner
+    read_manner(overflow, key, &manner)
+    return DELIVERED if push_str(connection, text, &manner) else DROPPED
+
+
+cdef Delivery deliver_data(Connection connection, data, object overflow, object key):
+    cdef manner_t manner
+    read_manner(overflow, key, &manner)
+    return DELIVERED if push_data(connection, data, &manner) else DROPPED
 
 
 cdef inline bytes own_bytes(data):

@@ -181,20 +181,20 @@ cdef int create_group(Hub hub, object name) except -1:
 # ---------------------------------------------------------------------------------------------------------------------
 # Public API: the functions of fastws.ws
 
-def push_text(str text not None):
-    return DELIVERED if push_str(current("push_text"), text) else DROPPED
+def push_text(str text not None, *, overflow=None, key=None):
+    return deliver_str(current("push_text"), text, overflow, key)
 
 
-def push_binary(data):
-    return DELIVERED if push_data(current("push_binary"), data) else DROPPED
+def push_binary(data, *, overflow=None, key=None):
+    return deliver_data(current("push_binary"), data, overflow, key)
 
 
-def broadcast_text(str text not None, *, exclude=None):
-    return fan_out_str(current_members("broadcast_text"), text, exclude)
+def broadcast_text(str text not None, *, exclude=None, overflow=None, key=None):
+    return fan_out_str(current_members("broadcast_text"), text, exclude, overflow, key)
 
 
-def broadcast_binary(data, *, exclude=None):
-    return fan_out_data(current_members("broadcast_binary"), data, exclude)
+def broadcast_binary(data, *, exclude=None, overflow=None, key=None):
+    return fan_out_data(current_members("broadcast_binary"), data, exclude, overflow, key)
 
 
 def store_connection(name):
@@ -205,14 +205,14 @@ def remove_stored_connection(name):
     return forget(here("remove_stored_connection"), name)
 
 
-def push_text_to_connection(name, str text not None):
+def push_text_to_connection(name, str text not None, *, overflow=None, key=None):
     connection = find(name, "push_text_to_connection")
-    return ABSENT if connection is None else DELIVERED if push_str(connection, text) else DROPPED
+    return ABSENT if connection is None else deliver_str(connection, text, overflow, key)
 
 
-def push_binary_to_connection(name, data):
+def push_binary_to_connection(name, data, *, overflow=None, key=None):
     connection = find(name, "push_binary_to_connection")
-    return ABSENT if connection is None else DELIVERED if push_data(connection, data) else DROPPED
+    return ABSENT if connection is None else deliver_data(connection, data, overflow, key)
 
 
 cdef Connection find(object name, str function):
@@ -229,14 +229,14 @@ def remove_connection_from_group(group):
     return leave(current("remove_connection_from_group"), group)
 
 
-def push_text_to_group(group, str text not None, *, exclude=None):
+def push_text_to_group(group, str text not None, *, exclude=None, overflow=None, key=None):
     cdef Group found = group_to_push(here("push_text_to_group"), group)
-    return ABSENT if found is None else fan_out_str(found.members, text, exclude)
+    return ABSENT if found is None else fan_out_str(found.members, text, exclude, overflow, key)
 
 
-def push_binary_to_group(group, data, *, exclude=None):
+def push_binary_to_group(group, data, *, exclude=None, overflow=None, key=None):
     cdef Group found = group_to_push(here("push_binary_to_group"), group)
-    return ABSENT if found is None else fan_out_data(found.members, data, exclude)
+    return ABSENT if found is None else fan_out_data(found.members, data, exclude, overflow, key)
 
 
 def remove_connection_group(group):

@@ -16,16 +16,19 @@
 # goes on with a copy of its own.
 
 cdef enum:
-    MAX_VECTORS = 64           # that one sendmsg takes from the backlog
     PENDING_LEN = 256          # bytes of a connection's own pending chunk at first
 
 
 ctypedef struct backlog_t:
+    link_t link                # in the hub's list of all backlogs
     chunk_t **chunks           # a ring
     size_t head
     size_t count
     size_t capacity            # a power of two
     size_t offset              # bytes of the first chunk that are sent
+    size_t stuck               # chunks at the front of which none may be dropped, as far as somebody looked
+    uint64_t popped            # chunks that left it so far: what a place in `places` is counted from
+    PyObject *places           # owned dict: key -> place of the message that carries it; NULL while there is none
 
 
 ctypedef struct outlet_t:
@@ -36,7 +39,7 @@ ctypedef struct outlet_t:
     uint32_t turn              # the last turn in which a lone push went out at once
     uint8_t accepting             # frames with data are taken
     uint8_t blocked               # the transport holds bytes of ours
-    uint8_t dirty                 # in the hub's list
+    uint8_t dirty                 # in which of the hub's lists; see dirty_kind
     uint8_t skipped               # left out of the fan-out that is under way
     uint8_t finishing             # close the transport once everything is sent
     uint8_t sealed                # nothing can be sent any more
@@ -48,6 +51,7 @@ ctypedef struct outlet_t:
     size_t queued              # bytes in the backlog and handed to the transport
     size_t handed              # of these, bytes that the transport holds
     size_t max_backlog         # bytes
+    size_t dropped             # messages that did not fit, or made room for others
     backlog_t *backlog         # NULL while nothing waits
 
 
@@ -69,162 +73,10 @@ cdef inline void outlet_send(outlet_t *outlet) noexcept nogil:
     if sent < 0:
         outlet.sent = 0
         outlet.error = 0 if sent == -EAGAIN else <int>-sent
-    elif <size_t>sent < chunk_total(chunk) or outlet.finishing or (chunk.refs == 1 and chunk.owner is not NULL):
+    elif <size_t>sent < chunk_total(chunk) or outlet.finishing or (chunk.refs == 1 and chunk_owns_objects(chunk)):
         outlet.sent = <size_t>sent
     else:
         outlet.pending = NULL
         chunk.refs -= 1
         if chunk.refs == 0:
             chunk_free(chunk)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The backlog
-
-cdef Py_ssize_t live_backlogs = 0
-
-
-cdef bint backlog_append(outlet_t *outlet, chunk_t *chunk, size_t offset) except False:
-    """Queue what follows `offset` of the chunk; takes over the caller's reference."""
-    global live_backlogs
-    cdef backlog_t *backlog = outlet.backlog
-    cdef chunk_t **chunks
-    cdef size_t i
-    chunk.serial = 0           # what waits must not grow: no fan-out may take it for its tail
-    if backlog is NULL:
-        backlog = outlet.backlog = <backlog_t *>calloc(1, sizeof(backlog_t))
-        if backlog is NULL:
-            raise MemoryError
-        live_backlogs += 1
-    if backlog.count == backlog.capacity:
-        chunks = <chunk_t **>malloc(max(2 * backlog.capacity, <size_t>8) * sizeof(chunk_t *))
-        if chunks is NULL:
-            raise MemoryError
-        for i in range(backlog.count):
-            chunks[i] = backlog.chunks[(backlog.head + i) & (backlog.capacity - 1)]
-        free(backlog.chunks)
-        backlog.chunks = chunks
-        backlog.head = 0
-        backlog.capacity = max(2 * backlog.capacity, <size_t>8)
-    if backlog.count == 0:
-        backlog.offset = offset
-    backlog.chunks[(backlog.head + backlog.count) & (backlog.capacity - 1)] = chunk
-    backlog.count += 1
-    outlet.queued += chunk_total(chunk) - offset
-    return True
-
-
-cdef inline chunk_t *backlog_first(const backlog_t *backlog) noexcept:
-    return backlog.chunks[backlog.head]
-
-
-cdef void backlog_pop(outlet_t *outlet) noexcept:
-    """Forget the first chunk; its reference passes to the caller. An empty backlog is given back."""
-    global live_backlogs
-    cdef backlog_t *backlog = outlet.backlog
-    outlet.queued -= chunk_total(backlog_first(backlog)) - backlog.offset
-    backlog.head = (backlog.head + 1) & (backlog.capacity - 1)
-    backlog.count -= 1
-    backlog.offset = 0
-    if backlog.count == 0:
-        live_backlogs -= 1
-        free(backlog.chunks)
-        free(backlog)
-        outlet.backlog = NULL
-
-
-cdef void outlet_drop(outlet_t *outlet) noexcept:
-    """Drop everything that the transport does not hold yet."""
-    cdef chunk_t *chunk
-    if outlet.pending is not NULL:
-        chunk = outlet.pending
-        outlet.pending = NULL
-        chunk_release(chunk)
-    while outlet.backlog is not NULL:
-        chunk = backlog_first(outlet.backlog)
-        backlog_pop(outlet)
-        chunk_release(chunk)
-
-
-cdef inline bint outlet_fits(const outlet_t *outlet, size_t length) noexcept:
-    """Whether a frame of so many bytes is within the budget; when nothing waits one of any size is."""
-    cdef size_t held = outlet.queued
-    if outlet.backlog is not NULL:
-        held += outlet.backlog.count * sizeof(chunk_t)
-    return held == 0 or held + length <= outlet.max_backlog
-
-
-cdef int backlog_send(outlet_t *outlet) noexcept:
-    """Send from the backlog until it is empty or the kernel takes no more; 0, or errno."""
-    cdef iovec vectors[MAX_VECTORS]
-    cdef msghdr message
-    cdef backlog_t *backlog
-    cdef chunk_t *chunk
-    cdef ssize_t sent
-    cdef size_t i, count, wanted, left
-    while outlet.backlog is not NULL:
-        backlog = outlet.backlog
-        count = 0
-        wanted = 0
-        for i in range(backlog.count):
-            if count + 2 > MAX_VECTORS:
-                break
-            chunk = backlog.chunks[(backlog.head + i) & (backlog.capacity - 1)]
-            left = backlog.offset if i == 0 else 0
-            wanted += chunk_total(chunk) - left
-            count += chunk_iov(chunk, left, &vectors[count])
-        memset(&message, 0, sizeof(message))
-        message.msg_iov = vectors
-        message.msg_iovlen = count
-        with nogil:
-            sent = sendmsg(outlet.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
-        if sent < 0:
-            if errno == EINTR:
-                continue
-            return 0 if errno == EAGAIN else errno
-        backlog_advance(outlet, <size_t>sent)
-        if <size_t>sent < wanted:
-            return 0
-    return 0
-
-
-cdef void backlog_advance(outlet_t *outlet, size_t sent) noexcept:
-    """Take off the front what the kernel took."""
-    cdef chunk_t *chunk
-    cdef size_t left
-    while sent:
-        chunk = backlog_first(outlet.backlog)
-        left = chunk_total(chunk) - outlet.backlog.offset
-        if sent < left:
-            outlet.backlog.offset += sent
-            outlet.queued -= sent
-            return
-        sent -= left
-        backlog_pop(outlet)
-        chunk_release(chunk)
-
-
-@cython.final
-@cython.internal
-cdef class ChunkView:
-    # Bytes of a chunk for a transport that wants Python buffers; keeps the chunk alive as long as the transport does
-    cdef chunk_t *chunk
-    cdef iovec bytes
-
-    def __dealloc__(self):
-        if self.chunk is not NULL:
-            chunk_release(self.chunk)
-
-    def __getbuffer__(self, Py_buffer *buffer, int flags):
-        PyBuffer_FillInfo(buffer, self, self.bytes.iov_base, self.bytes.iov_len, 1, flags)
-
-    def __len__(self):
-        return self.bytes.iov_len
-
-
-cdef ChunkView chunk_view(chunk_t *chunk, const iovec *part):
-    cdef ChunkView view = ChunkView.__new__(ChunkView)
-    chunk.refs += 1
-    view.chunk = chunk
-    view.bytes = part[0]
-    return view

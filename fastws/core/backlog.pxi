@@ -1,0 +1,393 @@
+# What waits for a peer that does not read: chunks by reference, in order, within budgets (docs/design.md, "Slow clients").
+#
+# Theory of operation. A backlog is a ring of chunks. A frame that is broadcast to a thousand slow peers is one chunk in a
+# thousand rings. Two budgets bound it: `max_backlog` of the connection counts all bytes that wait for it, the hub's
+# counts each chunk once, however many wait for it, because that is what memory it takes.
+#
+# What becomes of a message that does not fit is decided in make_room(). Only *whole* chunks can be dropped: one message
+# that has not begun to be sent and that no later one refers to. Never control frames, nor what was joined to others
+# before the peer was slow, nor what belongs to a compressor's history.
+#
+# A message with a key replaces the one with the same key where that waits. `places` knows where: counted from the first
+# chunk that ever waited here, so that it stays right when chunks leave at the front.
+
+cdef enum overflow_kind:
+    OVERFLOW_CLOSE             # 1013
+    OVERFLOW_DROP_NEW
+    OVERFLOW_DROP_OLD
+    OVERFLOW_CONFLATE
+    OVERFLOW_AS_SERVICE        # of a push: what its service says
+
+    LOW_WATER_PART = 4         # low water is a fourth of high water
+    MAX_VECTORS = 64           # that one sendmsg takes from the backlog
+
+OVERFLOWS = ("close", "drop_new", "drop_old", "conflate")
+cdef tuple OVERFLOW_NAMES = OVERFLOWS
+
+cdef Py_ssize_t live_backlogs = 0
+
+
+ctypedef struct manner_t:
+    # How a message is pushed
+    int overflow               # an overflow_kind
+    PyObject *key              # borrowed, or NULL
+
+
+cdef manner_t PLAINLY          # as the service says, without a key
+PLAINLY.overflow = OVERFLOW_AS_SERVICE
+PLAINLY.key = NULL
+
+
+cdef int read_manner(object overflow, object key, manner_t *manner) except -1:
+    """What a push says of the message; a key alone means to conflate."""
+    manner.overflow = OVERFLOW_AS_SERVICE
+    manner.key = NULL
+    if overflow is not None:
+        manner.overflow = overflow_of_name(overflow)
+    if key is not None:
+        if overflow is None:
+            manner.overflow = OVERFLOW_CONFLATE
+        # Nothing whose comparison could call back
+        if type(key) is not str and type(key) is not int and type(key) is not bytes:
+            raise TypeError(f"a key is a str, an int or bytes, not {type(key).__name__}")
+        manner.key = <PyObject *>key
+    if (manner.overflow == OVERFLOW_CONFLATE) != (key is not None):
+        raise ValueError("key= and overflow='conflate' go together")
+    return 0
+
+
+cdef int overflow_of_name(object name) except -1:
+    if name not in OVERFLOW_NAMES:
+        raise ValueError(f"overflow={name!r}: give one of {', '.join(OVERFLOW_NAMES)}")
+    return OVERFLOW_NAMES.index(name)
+
+
+cdef inline int overflow_of(Connection connection, const manner_t *manner) noexcept:
+    return connection.endpoint.overflow if manner.overflow == OVERFLOW_AS_SERVICE else manner.overflow
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Taking a message in
+
+cdef bint queue_chunk(Connection connection, chunk_t *chunk, const manner_t *manner) except *:
+    """Queue a message for a slow peer, as its policy wants it; the caller keeps its reference. False: it is dropped."""
+    cdef outlet_t *outlet = &connection.outlet
+    if not replace_same_key(outlet, chunk):
+        if not make_room(connection, chunk_total(chunk), manner):
+            outlet.dropped += 1
+            return False
+        chunk.refs += 1
+        backlog_append(outlet, chunk, 0)
+    note_backlog(connection)
+    return True
+
+
+cdef bint make_room(Connection connection, size_t length, const manner_t *manner) except *:
+    """Whether so many bytes may be queued, after the policy has done what it does about it."""
+    cdef outlet_t *outlet = &connection.outlet
+    cdef int overflow
+    if outlet_fits(outlet, length):
+        return True
+    overflow = overflow_of(connection, manner)
+    if overflow == OVERFLOW_DROP_OLD:
+        return drop_oldest(outlet, length)
+    if overflow != OVERFLOW_DROP_NEW:
+        # Of what is conflated nothing may be missing either: a peer that gets it all again comes back for it
+        give_up_on(connection)
+    return False
+
+
+cdef inline bint outlet_fits(const outlet_t *outlet, size_t length) noexcept:
+    """Whether a frame of so many bytes is within the budget; when nothing waits one of any size is."""
+    cdef size_t held = outlet.queued
+    if outlet.backlog is not NULL:
+        held += outlet.backlog.count * sizeof(chunk_t)
+    return held == 0 or held + length <= outlet.max_backlog
+
+
+cdef bint drop_oldest(outlet_t *outlet, size_t length) except *:
+    """Drop the oldest messages until so many bytes fit; False when they never will."""
+    cdef backlog_t *backlog = outlet.backlog
+    cdef size_t place
+    if backlog is NULL or length > outlet.max_backlog:
+        return False
+    place = max(backlog.stuck, <size_t>(backlog.offset > 0))
+    while place < backlog.count:
+        if not backlog_at(backlog, place).whole:
+            place += 1
+            continue
+        backlog.stuck = place
+        backlog_remove(outlet, place)
+        outlet.dropped += 1
+        if outlet_fits(outlet, length):
+            return True
+        if outlet.backlog is NULL:
+            return False
+    backlog.stuck = place
+    return False
+
+
+cdef bint replace_same_key(outlet_t *outlet, chunk_t *chunk) except *:
+    """Put a message in the place of the one with its key, if that waits and the budget allows it."""
+    cdef backlog_t *backlog = outlet.backlog
+    cdef size_t place, others
+    cdef chunk_t *replaced
+    if backlog is NULL or backlog.places is NULL or not chunk_has_key(chunk):
+        return False
+    found = (<dict>backlog.places).get(<object>chunk.key)
+    if found is None:
+        return False
+    place = <uint64_t>found - backlog.popped
+    if place == 0 and backlog.offset:
+        return False           # half of it is on its way
+    replaced = backlog_at(backlog, place)
+    others = outlet.queued - chunk_total(replaced) + (backlog.count - 1) * sizeof(chunk_t)
+    if others and others + chunk_total(chunk) > outlet.max_backlog:
+        return False
+    chunk.refs += 1
+    count_in(outlet, chunk)
+    backlog.chunks[(backlog.head + place) & (backlog.capacity - 1)] = chunk
+    count_out(outlet, replaced, 0)
+    chunk_release(replaced)
+    outlet.dropped += 1
+    return True
+
+
+cdef void note_backlog(Connection connection):
+    """See that the budget of all is kept, and that the service is told when much waits, and when little does again."""
+    cdef Endpoint endpoint = connection.endpoint
+    cdef Hub hub = connection.hub
+    cdef bint high
+    if hub.backlog_len > hub.max_backlog_len:
+        hub.schedule()
+    if endpoint.on_backlog is None:
+        return
+    high = connection.outlet.queued >= (endpoint.high_water // LOW_WATER_PART if connection.high else endpoint.high_water)
+    if high != connection.high:
+        connection.high = high
+        hub.tell_crossing(connection)
+
+
+cdef void tell_backlog(Connection connection):
+    """Tell the service what it does not know yet."""
+    cdef Connection outer
+    connection.telling = False
+    if connection.high == connection.told_high or connection.state != OPEN or connection.failing:
+        return
+    connection.told_high = connection.high
+    outer = connection.begin()
+    try:
+        post(connection, connection.endpoint.on_backlog, connection.outlet.queued, connection.high != 0)
+    finally:
+        connection.end(outer)
+
+
+cdef inline bint chunk_has_key(const chunk_t *chunk) noexcept:
+    """Whether it is one message with a key, which others of that key may replace."""
+    return chunk.whole and chunk.key is not NULL
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The ring
+
+cdef inline chunk_t *backlog_at(const backlog_t *backlog, size_t place) noexcept:
+    return backlog.chunks[(backlog.head + place) & (backlog.capacity - 1)]
+
+
+cdef inline chunk_t *backlog_first(const backlog_t *backlog) noexcept:
+    return backlog.chunks[backlog.head]
+
+
+cdef inline void count_in(outlet_t *outlet, chunk_t *chunk) noexcept:
+    """A chunk begins to wait here."""
+    outlet.queued += chunk_total(chunk)
+    if chunk.waiting == 0:
+        (<Connection>outlet.connection).hub.backlog_len += chunk_total(chunk)
+    chunk.waiting += 1
+
+
+cdef inline void count_out(outlet_t *outlet, chunk_t *chunk, size_t sent) noexcept:
+    """A chunk waits here no longer; of `sent` bytes that was told before."""
+    cdef Hub hub = (<Connection>outlet.connection).hub
+    outlet.queued -= chunk_total(chunk) - sent
+    chunk.waiting -= 1
+    if chunk.waiting == 0 and hub is not None:  # None: the garbage collector took both
+        hub.backlog_len -= chunk_total(chunk)
+
+
+cdef backlog_t *need_backlog(outlet_t *outlet) except NULL:
+    """The backlog with room for one chunk more."""
+    global live_backlogs
+    cdef backlog_t *backlog = outlet.backlog
+    cdef chunk_t **chunks
+    cdef size_t capacity, i
+    if backlog is NULL:
+        backlog = <backlog_t *>calloc(1, sizeof(backlog_t))
+        if backlog is NULL:
+            raise MemoryError
+        outlet.backlog = backlog
+        link_init(&backlog.link, outlet.connection)
+        link_append(&(<Connection>outlet.connection).hub.backlogs, &backlog.link)
+        live_backlogs += 1
+    if backlog.count < backlog.capacity:
+        return backlog
+    capacity = max(2 * backlog.capacity, <size_t>8)
+    chunks = <chunk_t **>malloc(capacity * sizeof(chunk_t *))
+    if chunks is NULL:
+        if backlog.count == 0:
+            backlog_free(outlet)
+        raise MemoryError
+    for i in range(backlog.count):
+        chunks[i] = backlog_at(backlog, i)
+    free(backlog.chunks)
+    backlog.chunks = chunks
+    backlog.head = 0
+    backlog.capacity = capacity
+    return backlog
+
+
+cdef bint backlog_append(outlet_t *outlet, chunk_t *chunk, size_t offset) except False:
+    """Queue what follows `offset` of the chunk; takes over the caller's reference."""
+    cdef backlog_t *backlog = need_backlog(outlet)
+    chunk.serial = 0           # what waits must not grow: no fan-out may take it for its tail
+    if chunk_has_key(chunk):
+        if backlog.places is NULL:
+            places = {}
+            Py_INCREF(places)
+            backlog.places = <PyObject *>places
+        (<dict>backlog.places)[<object>chunk.key] = backlog.popped + backlog.count
+    count_in(outlet, chunk)
+    if backlog.count == 0:
+        backlog.offset = offset
+        outlet.queued -= offset
+    backlog.chunks[(backlog.head + backlog.count) & (backlog.capacity - 1)] = chunk
+    backlog.count += 1
+    return True
+
+
+cdef void backlog_pop(outlet_t *outlet) noexcept:
+    """Forget the first chunk; its reference passes to the caller. An empty backlog is given back."""
+    cdef backlog_t *backlog = outlet.backlog
+    forget_first_key(backlog)
+    count_out(outlet, backlog_first(backlog), backlog.offset)
+    backlog.offset = 0
+    if backlog.stuck:
+        backlog.stuck -= 1
+    backlog_shorten(outlet)
+
+
+cdef void backlog_remove(outlet_t *outlet, size_t place) noexcept:
+    """Drop a chunk in the middle: those before it, few and without a key but for one half sent, move up."""
+    cdef backlog_t *backlog = outlet.backlog
+    cdef size_t mask = backlog.capacity - 1
+    cdef chunk_t *chunk = backlog_at(backlog, place)
+    cdef size_t i
+    if chunk_has_key(chunk):
+        forget_key(backlog, chunk, backlog.popped + place)
+    if place:
+        forget_first_key(backlog)
+    for i in range(place, 0, -1):
+        backlog.chunks[(backlog.head + i) & mask] = backlog_at(backlog, i - 1)
+    count_out(outlet, chunk, 0)
+    backlog_shorten(outlet)
+    chunk_release(chunk)
+
+
+cdef void backlog_shorten(outlet_t *outlet) noexcept:
+    """The first place is free."""
+    cdef backlog_t *backlog = outlet.backlog
+    backlog.head = (backlog.head + 1) & (backlog.capacity - 1)
+    backlog.popped += 1
+    backlog.count -= 1
+    if backlog.count == 0:
+        backlog_free(outlet)
+
+
+cdef void backlog_free(outlet_t *outlet) noexcept:
+    global live_backlogs
+    cdef backlog_t *backlog = outlet.backlog
+    outlet.backlog = NULL
+    live_backlogs -= 1
+    link_remove(&backlog.link)
+    Py_XDECREF(backlog.places)
+    free(backlog.chunks)
+    free(backlog)
+
+
+cdef void forget_first_key(backlog_t *backlog) noexcept:
+    cdef chunk_t *chunk = backlog_first(backlog)
+    if chunk_has_key(chunk):
+        forget_key(backlog, chunk, backlog.popped)
+
+
+cdef void forget_key(backlog_t *backlog, const chunk_t *chunk, uint64_t place) noexcept:
+    """The message with this key waits there no longer; a later one may wait elsewhere."""
+    cdef dict places = <dict>backlog.places
+    if places.get(<object>chunk.key) == place:
+        del places[<object>chunk.key]
+
+
+cdef void outlet_drop(outlet_t *outlet) noexcept:
+    """Drop everything that the transport does not hold yet."""
+    cdef chunk_t *chunk
+    if outlet.pending is not NULL:
+        chunk = outlet.pending
+        outlet.pending = NULL
+        chunk_release(chunk)
+    while outlet.backlog is not NULL:
+        chunk = backlog_first(outlet.backlog)
+        backlog_pop(outlet)
+        chunk_release(chunk)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sending from it
+
+cdef int backlog_send(outlet_t *outlet) noexcept:
+    """Send from the backlog until it is empty or the kernel takes no more; 0, or errno."""
+    cdef iovec vectors[MAX_VECTORS]
+    cdef msghdr message
+    cdef backlog_t *backlog
+    cdef chunk_t *chunk
+    cdef ssize_t sent
+    cdef size_t i, count, wanted, left
+    while outlet.backlog is not NULL:
+        backlog = outlet.backlog
+        count = 0
+        wanted = 0
+        for i in range(backlog.count):
+            if count + 2 > MAX_VECTORS:
+                break
+            chunk = backlog_at(backlog, i)
+            left = backlog.offset if i == 0 else 0
+            wanted += chunk_total(chunk) - left
+            count += chunk_iov(chunk, left, &vectors[count])
+        memset(&message, 0, sizeof(message))
+        message.msg_iov = vectors
+        message.msg_iovlen = count
+        with nogil:
+            sent = sendmsg(outlet.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent < 0:
+            if errno == EINTR:
+                continue
+            return 0 if errno == EAGAIN else errno
+        backlog_advance(outlet, <size_t>sent)
+        if <size_t>sent < wanted:
+            return 0
+    return 0
+
+
+cdef void backlog_advance(outlet_t *outlet, size_t sent) noexcept:
+    """Take off the front what the kernel took."""
+    cdef chunk_t *chunk
+    cdef size_t left
+    while sent:
+        chunk = backlog_first(outlet.backlog)
+        left = chunk_total(chunk) - outlet.backlog.offset
+        if sent < left:
+            outlet.backlog.offset += sent
+            outlet.queued -= sent
+            return
+        sent -= left
+        backlog_pop(outlet)
+        chunk_release(chunk)
