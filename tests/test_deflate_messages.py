@@ -12,11 +12,11 @@ from fastws import ws
 from fastws._speedups import FrameReader
 from fastws.deflate import Deflate
 
-from .client import BINARY, CLOSE, TEXT, frame, take_frame, turns
+from .client import BINARY, CLOSE, TEXT, frame, turns
+from .deflated import RSV1, Inflating, deflate
 from .services import Echo, Log, at
 from .wires import PacketWire, wired
 
-RSV1 = 0x40
 # The examples of RFC 7692 section 7.2.3
 HELLO = bytes.fromhex("f248cdc9c90700")
 HELLO_AGAIN = bytes.fromhex("f200110000")
@@ -26,11 +26,6 @@ HELLO_IN_TWO_BLOCKS = bytes.fromhex("f248050000 00ffffcac9c90700".replace(" ", "
 
 SHARED = Deflate(b"", 15, 15, False, False)
 DEDICATED = Deflate(b"", 15, 15, True, True)
-
-
-def deflate(data: bytes, *, wbits: int = 15, level: int = 6) -> bytes:
-    compressor = zlib.compressobj(level, zlib.DEFLATED, -wbits)
-    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def ways(stream: bytes) -> list[list[bytes]]:
@@ -195,30 +190,17 @@ class Compressing(Log):
     pass
 
 
-class Peer:
-    """Inflates what a connection sends, as its client would."""
+class Peer(Inflating):
+    """Reads what a connection sends over a wire."""
 
     def __init__(self, wire: PacketWire, extension: Deflate | None) -> None:
+        super().__init__(extension)
         self.wire = wire
-        self.extension = extension
-        self.compressed = 0
-        self._stream = None
-
-    def _inflate(self, data: bytes) -> bytes:
-        if self._stream is None or not self.extension.send_takeover:
-            self._stream = zlib.decompressobj(-self.extension.send_window_bits)
-        self.compressed += 1
-        return self._stream.decompress(data + b"\0\0\xff\xff")
 
     def texts(self) -> list[str]:
-        data, texts = bytearray(b"".join(self.wire.packets())), []
-        while data:
-            compressed = data[0] & RSV1
-            data[0] &= ~RSV1
-            opcode, payload = take_frame(data)
-            assert opcode == TEXT
-            texts.append((self._inflate(payload) if compressed else payload).decode())
-        return texts
+        frames = list(self.frames(b"".join(self.wire.packets())))
+        assert {opcode for opcode, _ in frames} <= {TEXT}
+        return [payload.decode() for _, payload in frames]
 
 
 async def test_a_message_is_compressed_from_the_threshold_on():
@@ -260,7 +242,7 @@ async def test_a_dedicated_history_makes_the_next_message_smaller():
             await turns()
             packet = wire.packets()[0]
             sizes.append(len(packet))
-            assert peer._inflate(take_frame(bytearray([packet[0] & ~RSV1]) + packet[1:])[1]).decode() == text
+            assert list(peer.frames(packet)) == [(TEXT, text.encode())]
         assert sizes[1] < sizes[0] / 4
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
-
 from fastws import ws
 from fastws.deflate import Deflate
 
 from .client import BINARY, CLOSE, TEXT, close_payload, frame, turns
+from .deflated import RSV1, deflate
 from .services import Echo, at
 from .wires import PacketWire, wired
 
-A_TURN = 1024  # frames, or KiB of messages, or quarters of a KiB where they may be compressed
+A_TURN = 1024  # frames, or KiB of messages, or quarters of a KiB that were inflated
 OF_ALL = 4 * A_TURN
 SHARED = Deflate(b"", 15, 15, False, False)
 
@@ -44,11 +43,10 @@ async def test_who_sends_many_messages_at_once_lets_others_have_their_turn():
 
 
 async def test_who_sends_long_messages_lets_others_have_their_turn():
-    deflate = zlib.compressobj(wbits=-15)
-    small = (deflate.compress(bytes(1 << 19)) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    small = deflate(bytes(1 << 19))
     service = Listener()
     async with wired(service, PacketWire, 2, extensions=(SHARED,)) as (_, (talker, other)):
-        talker.send(frame(BINARY | 0x40, small) * 10)
+        talker.send(frame(BINARY | RSV1, small) * 10)
         assert service.told == [1 << 19]
         other.send(frame(TEXT, b"me too"))
         await turns(20)
@@ -78,12 +76,11 @@ async def test_who_says_little_never_waits_for_a_crowd():
 
 
 async def test_a_crowd_of_newcomers_with_bombs_waits_for_itself():
-    deflate = zlib.compressobj(wbits=-15)
-    bomb = (deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    bomb = deflate(bytes(1 << 20))
     service = Listener()
     async with wired(service, PacketWire, 11, extensions=(SHARED,) * 11) as (_, (*crowd, guest)):
         for wire in crowd:
-            wire.send(frame(BINARY | 0x40, bomb))
+            wire.send(frame(BINARY | RSV1, bomb))
         guest.send(frame(TEXT, b"hello"))
         assert service.told == [1 << 20, "hello"]
         await turns(12)
@@ -91,13 +88,12 @@ async def test_a_crowd_of_newcomers_with_bombs_waits_for_itself():
 
 
 async def test_bombs_that_explode_or_are_half_wait_for_one_another_too():
-    deflate = zlib.compressobj(wbits=-15)
-    bomb = (deflate.compress(bytes(2 << 20)) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    bomb = deflate(bytes(2 << 20))
     for length in (600, len(bomb)):
         service = Listener()
         async with wired(service, PacketWire, 5, extensions=(SHARED,) * 5) as (_, (*crowd, other, guest)):
             for wire in crowd:
-                wire.send(frame(BINARY | 0x40, bomb)[:length])
+                wire.send(frame(BINARY | RSV1, bomb)[:length])
             other.send(frame(TEXT, b"x" * 200))
             guest.send(frame(TEXT, b"hello"))
             assert service.told == ["hello"]

@@ -27,6 +27,14 @@ async def crowd(count: int = MEMBERS):
         yield connections, wires
 
 
+async def begin_for(members: list[ws.Connection]) -> None:
+    """Send a message to these alone, and its first slice."""
+    for member in members:
+        member.join("members")
+    ws.push_text_to_group("members", "all")
+    await turns(1)
+
+
 def heard(wires: list[PacketWire]) -> list[list[list[str]]]:
     return [texts(wire.packets()) for wire in wires]
 
@@ -45,10 +53,7 @@ async def test_each_turn_sends_one_slice():
 async def test_a_push_to_another_does_not_wait_for_the_end():
     async with crowd() as (connections, wires):
         *members, other = connections
-        for member in members:
-            member.join("members")
-        ws.push_text_to_group("members", "all")
-        await turns(1)
+        await begin_for(members)
         other.push_text("at once")
         other.push_text("in this turn")
         assert texts(wires[-1].packets()) == [["at once"]]
@@ -91,10 +96,7 @@ async def test_pushes_to_others_in_a_handler_go_before_the_rest():
 async def test_members_are_those_of_the_call():
     async with crowd() as (connections, wires):
         *members, late = connections
-        for member in members:
-            member.join("members")
-        ws.push_text_to_group("members", "all")
-        await turns(1)
+        await begin_for(members)
         members[-1].leave("members")
         late.join("members")
         members[-2].close()

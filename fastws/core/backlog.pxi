@@ -22,7 +22,6 @@ cdef enum overflow_kind:
     MAX_VECTORS = 64           # that one sendmsg takes from the backlog
 
 OVERFLOWS = ("close", "drop_new", "drop_old", "conflate")
-cdef tuple OVERFLOW_NAMES = OVERFLOWS
 
 cdef Py_ssize_t live_backlogs = 0
 
@@ -57,9 +56,9 @@ cdef int read_manner(object overflow, object key, manner_t *manner) except -1:
 
 
 cdef int overflow_of_name(object name) except -1:
-    if name not in OVERFLOW_NAMES:
-        raise ValueError(f"overflow={name!r}: give one of {', '.join(OVERFLOW_NAMES)}")
-    return OVERFLOW_NAMES.index(name)
+    if name not in OVERFLOWS:
+        raise ValueError(f"overflow={name!r}: give one of {', '.join(OVERFLOWS)}")
+    return OVERFLOWS.index(name)
 
 
 cdef inline int overflow_of(Connection connection, const manner_t *manner) noexcept:
@@ -86,7 +85,7 @@ cdef bint make_room(Connection connection, size_t length, const manner_t *manner
     """Whether so many bytes may be queued, after the policy has done what it does about it."""
     cdef outlet_t *outlet = &connection.outlet
     cdef int overflow
-    if outlet_fits(outlet, length):
+    if outlet_fits(outlet, length, NULL):
         return True
     overflow = overflow_of(connection, manner)
     if overflow == OVERFLOW_DROP_OLD:
@@ -97,11 +96,16 @@ cdef bint make_room(Connection connection, size_t length, const manner_t *manner
     return False
 
 
-cdef inline bint outlet_fits(const outlet_t *outlet, size_t length) noexcept:
-    """Whether a frame of so many bytes is within the budget; when nothing waits one of any size is."""
+cdef inline bint outlet_fits(const outlet_t *outlet, size_t length, const chunk_t *replaced) noexcept:
+    """Whether a frame of so many bytes is within the budget, in the place of another or beside all (NULL).
+
+    When nothing else waits one of any size is.
+    """
     cdef size_t held = outlet.queued
     if outlet.backlog is not NULL:
         held += outlet.backlog.count * sizeof(chunk_t)
+    if replaced is not NULL:
+        held -= chunk_total(replaced) + sizeof(chunk_t)
     return held == 0 or held + length <= outlet.max_backlog
 
 
@@ -119,7 +123,7 @@ cdef bint drop_oldest(outlet_t *outlet, size_t length) except *:
         backlog.stuck = place
         backlog_remove(outlet, place)
         outlet.dropped += 1
-        if outlet_fits(outlet, length):
+        if outlet_fits(outlet, length, NULL):
             return True
         if outlet.backlog is NULL:
             return False
@@ -130,7 +134,7 @@ cdef bint drop_oldest(outlet_t *outlet, size_t length) except *:
 cdef bint replace_same_key(outlet_t *outlet, chunk_t *chunk) except *:
     """Put a message in the place of the one with its key, if that waits and the budget allows it."""
     cdef backlog_t *backlog = outlet.backlog
-    cdef size_t place, others
+    cdef size_t place
     cdef chunk_t *replaced
     if backlog is NULL or backlog.places is NULL or not chunk_has_key(chunk):
         return False
@@ -141,8 +145,7 @@ cdef bint replace_same_key(outlet_t *outlet, chunk_t *chunk) except *:
     if place == 0 and backlog.offset:
         return False           # half of it is on its way
     replaced = backlog_at(backlog, place)
-    others = outlet.queued - chunk_total(replaced) + (backlog.count - 1) * sizeof(chunk_t)
-    if others and others + chunk_total(chunk) > outlet.max_backlog:
+    if not outlet_fits(outlet, chunk_total(chunk), replaced):
         return False
     chunk.refs += 1
     count_in(outlet, chunk)
@@ -165,13 +168,13 @@ cdef void note_backlog(Connection connection):
     high = connection.outlet.queued >= (endpoint.high_water // LOW_WATER_PART if connection.high else endpoint.high_water)
     if high != connection.high:
         connection.high = high
-        hub.tell_crossing(connection)
+        hub.crossed.add(connection)
+        hub.schedule()
 
 
 cdef void tell_backlog(Connection connection):
     """Tell the service what it does not know yet."""
     cdef Connection outer
-    connection.telling = False
     if connection.high == connection.told_high or connection.state != OPEN or connection.failing:
         return
     connection.told_high = connection.high

@@ -61,7 +61,6 @@ cdef class Connection:
     cdef uint8_t waits            # for a turn
     cdef uint8_t high             # more than high water waits for it
     cdef uint8_t told_high        # and on_backlog knows
-    cdef uint8_t telling          # it is about to be told
     cdef uint8_t entered          # our context is the current one
     cdef uint8_t released
     cdef uint8_t hung_up          # the peer ended its direction

@@ -33,7 +33,8 @@ cdef class Endpoint:
     cdef readonly uint64_t unhandled   # messages that no handler wanted
 
     def __cinit__(self, Hub hub, str name, list handlers, tuple path_names, *, uint64_t max_message_size,
-                  size_t max_backlog, size_t high_water, str overflow not None, Py_ssize_t max_queue, Py_ssize_t max_fragments, max_message_rate,
+                  size_t max_backlog, size_t high_water, str overflow not None, Py_ssize_t max_queue,
+                  Py_ssize_t max_fragments, max_message_rate,
                   int deflate_level, size_t deflate_threshold, ping_interval, ping_timeout, idle_timeout,
                   close_timeout):
         cdef dict calls = {handler.event: HandlerCall(handler, path_names) for handler in handlers}

@@ -312,7 +312,7 @@ cdef int fan_out_lane(lane_t *lane, uint8_t opcode, const uint8_t *payload, size
     else:
         frame = new_frame(opcode | RSV1, <const uint8_t *>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), body)
     try:
-        set_key(frame, manner)
+        make_whole(frame, manner, True)
         fan_out(lane, frame, body is not None, manner, tally)
     finally:
         chunk_release(frame)

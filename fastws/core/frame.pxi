@@ -255,7 +255,6 @@ cdef chunk_t *chunk_of_frame(uint8_t kind, const uint8_t *payload, size_t length
         Py_INCREF(owner)
     else:
         chunk.length = put_frame(chunk.data, kind, payload, length, False, 0) - chunk.data
-    chunk.whole = kind & 0x8 == 0
     return chunk
 
 

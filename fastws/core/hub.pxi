@@ -82,7 +82,7 @@ cdef class Hub:
     cdef public size_t slice_sends
     cdef chunk_t *cork         # a chunk with room for many replies, lent to `current`
     cdef list doomed           # connections to fail when no fan-out is under way
-    cdef list crossed          # connections whose service is to be told of their backlog
+    cdef set crossed           # connections whose service is to be told of their backlog
     cdef bint turns_scheduled
     cdef object queue          # deque of connections that wait for a turn
     cdef Py_ssize_t spent      # of WORK_OF_ALL
@@ -130,7 +130,7 @@ cdef class Hub:
         self.turn = 1
         self.flush_callback = self._flush
         self.doomed = []
-        self.crossed = []
+        self.crossed = set()
         link_init(&self.backlogs, NULL)
         self.max_backlog_len = <size_t>-1
         self.slice_sends = SLICE_SENDS
@@ -225,14 +225,6 @@ cdef class Hub:
             if self.backlog_len <= self.max_backlog_len:
                 return 0
             overflowed(connection)
-        return 0
-
-    cdef int tell_crossing(self, Connection connection) except -1:
-        """Have the service told, at the end of the turn, that a backlog has grown or shrunk."""
-        if not connection.telling:
-            connection.telling = True
-            self.crossed.append(connection)
-            self.schedule()
         return 0
 
     cdef void queue_up(self, Connection connection):

@@ -11,7 +11,7 @@ cdef bint push_message(Connection connection, uint8_t opcode, const uint8_t *pay
     cdef outlet_t *outlet = &connection.outlet
     cdef bytes body
     if outlet.deflater is not NULL and outlet.accepting:
-        body = compress(connection, payload, length, manner)
+        body = compress(connection, payload, length)
         if body is not None:
             return push_frame(connection, opcode | RSV1, <const uint8_t *>PyBytes_AS_STRING(body),
                               PyBytes_GET_SIZE(body), body, manner)
@@ -29,8 +29,8 @@ cdef bint push_frame(Connection connection, uint8_t kind, const uint8_t *payload
         return queue_message(connection, kind, payload, length, owner, manner)
     if length > BORROW_LEN and not outlet.masking:
         chunk = new_frame(kind, payload, length, owner)
-        chunk.whole = connection.history is None  # what belongs to a history must arrive
-        set_key(chunk, manner)
+        # What belongs to a history must arrive
+        make_whole(chunk, manner, connection.history is None)
         put_alone(connection, chunk)
     else:
         put_pending(connection, kind, payload, length)
@@ -42,15 +42,16 @@ cdef bint queue_message(Connection connection, uint8_t kind, const uint8_t *payl
                         const manner_t *manner) except *:
     """Behind what waits already, or as the policy wants it; False when it is dropped."""
     cdef chunk_t *chunk = new_own_frame(&connection.outlet, kind, payload, length, owner)
-    chunk.whole = True
-    set_key(chunk, manner)
+    make_whole(chunk, manner, True)
     try:
         return queue_chunk(connection, chunk, manner)
     finally:
         chunk_release(chunk)
 
 
-cdef inline void set_key(chunk_t *chunk, const manner_t *manner) noexcept:
+cdef inline void make_whole(chunk_t *chunk, const manner_t *manner, bint whole) noexcept:
+    """A new chunk is one message, which may be dropped if it is `whole`, and replaced if it has a key, too."""
+    chunk.whole = whole
     if manner.key is not NULL:
         Py_INCREF(<object>manner.key)
         chunk.key = manner.key
@@ -65,7 +66,7 @@ cdef inline bytes deflated(Deflater deflater, const uint8_t *payload, size_t len
     return body if <size_t>PyBytes_GET_SIZE(body) < length else None
 
 
-cdef bytes compress(Connection connection, const uint8_t *payload, size_t length, const manner_t *manner):
+cdef bytes compress(Connection connection, const uint8_t *payload, size_t length):
     """A compressed message for one connection, or None where that does not pay."""
     cdef outlet_t *outlet = &connection.outlet
     cdef Deflater shared = <Deflater>outlet.deflater
@@ -119,7 +120,6 @@ cdef chunk_t *new_own_frame(outlet_t *outlet, uint8_t kind, const uint8_t *paylo
 cdef int queue_frame(outlet_t *outlet, uint8_t kind, const uint8_t *payload, size_t length) except -1:
     """A frame that nothing may drop, behind what waits already."""
     cdef chunk_t *chunk = new_own_frame(outlet, kind, payload, length, None)
-    chunk.whole = False
     backlog_append(outlet, chunk, 0)
     return 0
 
