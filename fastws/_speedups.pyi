@@ -355,12 +355,53 @@ class Hub:
         """Bytes that wait for slow peers; a frame that waits for many counts once."""
     slice_sends: int
     """System calls that one turn of the loop makes in a row for a fan-out."""
+    @property
+    def has_transports(self) -> bool:
+        """Whether sockets can have a transport of the core's here: the loop is uvloop's."""
+    def open_transport(self, fd: int, protocol: asyncio.Protocol) -> SocketTransport:
+        """Make a transport for a connected stream socket, and begin.
+
+        Args:
+            fd: the socket; the transport closes it.
+            protocol: is told of the connection before this returns.
+
+        Raises:
+            OSError: it cannot be watched; the socket stays the caller's.
+            ValueError: this loop has no such transports.
+        """
     def limit_backlog(self, most: int) -> None:
         """Let no more than so many bytes wait for all slow peers together; the least of all limits counts."""
     def attach(self) -> None:
         """Count one more server or client on this loop."""
     def detach(self) -> asyncio.Task[None] | None:
         """Count one less; with the last the registries are emptied. Returns the task to wait for."""
+
+@final
+class SocketTransport:
+    """What an asyncio.Transport is to the protocols of a server, for an accepted socket on a loop of uvloop's.
+
+    The differences: `pause_writing` is called whenever something waits, there are no write buffer limits, and of the
+    extra information there is only "peername".
+    """
+
+    def __new__(cls, hub: Hub, fd: int, protocol: asyncio.Protocol) -> SocketTransport: ...
+    def start(self) -> None:
+        """Begin to read; the protocol is told of the connection."""
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
+    def get_protocol(self) -> asyncio.BaseProtocol: ...
+    def is_closing(self) -> bool: ...
+    def is_reading(self) -> bool: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """There are none: the protocol waits whenever anything does."""
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+    def can_write_eof(self) -> bool: ...
+    def write_eof(self) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
 
 @final
 class Endpoint:

@@ -26,6 +26,7 @@ import contextvars
 import functools
 import logging
 import os
+import sys
 import zlib
 
 from fastws.errors import (
@@ -95,8 +96,10 @@ cdef class Connection
 cdef class Endpoint
 cdef class HandlerTask
 cdef class Members
+cdef class SocketTransport
 
 include "core/link.pxi"          # intrusive lists
+include "core/libuv.pxi"         # what we call of uvloop's libuv
 include "core/frame.pxi"         # a frame header, and the shared chunk of frames on their way out
 include "core/deflate.pxi"       # compressed messages: what is remembered of them
 include "core/reader.pxi"        # bytes in, messages and control frames out
@@ -107,6 +110,7 @@ include "core/fanout.pxi"        # one frame to many connections
 include "core/handler.pxi"       # calling a service, stepping coroutines without a Task
 include "core/endpoint.pxi"      # what the connections of one service share
 include "core/connection.pxi"    # one live connection: what it knows, what a read brings, its face
+include "core/transport.pxi"     # a socket watched by uvloop's libuv, for connections over plain TCP
 include "core/dispatch.pxi"      # from an event to its handler
 include "core/closing.pxi"       # the closing handshake, failing, letting go
 include "core/timing.pxi"        # ping, pong, idle and all deadlines

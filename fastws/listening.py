@@ -1,31 +1,26 @@
-"""Accept connections: with the loop's own hands where that is cheapest, one by one where something comes first.
+"""Accept connections, and bring each as far as HTTP.
 
-Theory of operation. The listening sockets are ours and stay open as long as the server does. There are two ways to
-accept at them:
-
-- `_LoopAccepting`: uvloop accepts, at a duplicate of each socket. It costs half the time of the other way and 200 bytes
-  less per connection.
-- `_TaskAccepting`: we accept, and a short-lived task brings each connection as far as HTTP: the header of the PROXY
-  protocol, then the TLS handshake. So both can be counted, bounded and given up. asyncio makes a task for each
-  connection anyway, so there it is the only way.
+Theory of operation. The listening sockets are ours and stay open as long as the server does. What is accepted at them
+gets a transport: one of the core's where the loop is uvloop and nothing comes before HTTP, else one of the loop's. A
+short-lived task brings those as far as HTTP for whom something comes first: the header of the PROXY protocol, the TLS
+handshake. So both can be counted, bounded and given up.
 
 Descriptors run out (EMFILE, ENFILE, and no memory for a socket). Then accepting pauses, said once, and the clients wait
-in the kernel's queue: libuv would accept and close them, asyncio would log each attempt. A descriptor has the lowest
-number that is free, so a high number tells that few are left before none is, and the application keeps a reserve for
-its files. While paused, and now and then while not, we look whether there is room.
+in the kernel's queue. A descriptor has the lowest number that is free, so a high number tells that few are left before
+none is, and the application keeps a reserve for its files. While paused, and now and then while not, we look whether
+there is room.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import resource
 import socket
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from .proxy_protocol import MAX_HEADER_LENGTH, MalformedHeaderError, read_header
 
@@ -45,28 +40,7 @@ ACCEPT_AT_ONCE: Final = 16  # connections, before others have their turn
 
 _Address = tuple[str, int] | None
 _MakeProtocol = Callable[[_Address], asyncio.Protocol]
-
-
-class _Accepting(Protocol):
-    """A way to accept.
-
-    Attributes:
-        descriptors: how many it has open while it accepts.
-    """
-
-    descriptors: int
-
-    async def start(self) -> None:
-        """Accept at all sockets; OSError if that is impossible now."""
-
-    def stop(self) -> None:
-        """Leave the clients that come to the kernel."""
-
-    def connected(self, descriptor: int) -> object:
-        """Look at a connection that has come as far as HTTP."""
-
-    async def give_up(self) -> None:
-        """Let go of connections that are on their way to HTTP."""
+_OpenTransport = Callable[[int, asyncio.Protocol], object]
 
 
 class Listener:
@@ -76,6 +50,7 @@ class Listener:
         sockets: listening and not blocking; whoever made them closes them.
         options: of the server.
         make_protocol: makes the protocol of a connection, given the client's address if a PROXY header told it.
+        open_transport: makes a transport of the core's for a descriptor and a protocol; None if it cannot.
         tls: None for plain TCP.
         census: counts connections that are on their way to HTTP.
         deadlines: limit how long that may take.
@@ -86,176 +61,50 @@ class Listener:
         sockets: list[socket.socket],
         options: Options,
         make_protocol: _MakeProtocol,
+        open_transport: _OpenTransport | None,
         tls: Tls | None,
         census: Census,
         deadlines: Deadlines,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._accepting: _Accepting
-        if tls is None and not options.proxy_protocol and _is_uvloop(self._loop):
-            self._accepting = _LoopAccepting(self._loop, sockets, options.backlog, make_protocol, self.opened)
-        else:
-            opener = _Opener(self._loop, options, make_protocol, tls, census, deadlines)
-            self._accepting = _TaskAccepting(self._loop, sockets, opener, self.opened, self.pause)
+        self._sockets = sockets
+        if tls is not None:
+            open_transport = None
+        self._opener = _Opener(self._loop, options, make_protocol, open_transport, tls, census, deadlines)
         self._paused = False
         self._short = False  # from the first pause until accepting went well for a while
         self._ceiling = sys.maxsize  # the lowest number of a descriptor that tells of a shortage
         self._watching: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Begin to accept.
-
-        Raises:
-            OSError: it cannot.
-        """
+    def start(self) -> None:
+        """Begin to accept."""
         self._has_room()
-        await self._accepting.start()
+        self._start_accepting()
         self._watching = self._loop.create_task(self._watch())
 
     def stop(self) -> None:
         """Accept no more."""
         if self._watching is not None:
             self._watching.cancel()
-        self._accepting.stop()
+        self._stop_accepting()
 
     async def give_up(self) -> None:
         """Let go of connections that are on their way to HTTP."""
-        await self._accepting.give_up()
+        await self._opener.give_up()
 
     def connected(self, transport: asyncio.BaseTransport) -> None:
         """Note that a connection has come as far as HTTP."""
-        self._accepting.connected(transport.get_extra_info("socket").fileno())
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            self._opener.connected(sock.fileno())
 
-    def opened(self, descriptor: int) -> bool:
-        """Look at the number of a new descriptor; return whether there is room for more."""
-        if descriptor < self._ceiling:
-            return True
-        self.pause("open files are near their limit")
-        return False
-
-    def pause(self, reason: str) -> None:
-        """Accept nothing until there is room for more."""
-        if not self._paused:
-            self._paused = True
-            self._accepting.stop()
-        if not self._short:
-            self._short = True
-            logger.warning("accepting pauses: %s", reason)
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(WATCH_INTERVAL)
-            if not self._has_room():
-                self.pause("open files are near their limit")
-            elif self._paused:
-                await self._resume()
-            elif self._short:
-                self._short = False
-                logger.info("accepting goes on")
-
-    async def _resume(self) -> None:
-        self._paused = False
-        try:
-            await self._accepting.start()
-        except OSError as error:
-            self.pause(str(error))
-
-    def _has_room(self) -> bool:
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._ceiling = sys.maxsize if limit == resource.RLIM_INFINITY else limit - min(RESERVE, limit // 4)
-        # What accepting itself opens has room once it is stopped: it must not be taken for room for a client
-        count = 1 + (self._accepting.descriptors if self._paused else 0)
-        try:
-            with contextlib.ExitStack() as probes:
-                # New sockets: duplicates would say nothing about what all processes of the system have open
-                return all(probes.enter_context(socket.socket()).fileno() < self._ceiling for _ in range(count))
-        except OSError:
-            return False
-
-
-def _is_uvloop(loop: asyncio.AbstractEventLoop) -> bool:
-    return type(loop).__module__.partition(".")[0] == "uvloop"
-
-
-# --- The loop accepts.
-
-
-class _LoopAccepting:
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        sockets: list[socket.socket],
-        backlog: int,
-        make_protocol: _MakeProtocol,
-        opened: Callable[[int], bool],
-    ) -> None:
-        self._loop = loop
-        self._sockets = sockets
-        self._backlog = backlog
-        self._make_protocol = functools.partial(make_protocol, None)
-        self.connected = opened  # only now we see what the loop has accepted
-        self.descriptors = len(sockets)
-        self._servers: list[asyncio.AbstractServer] = []
-
-    async def start(self) -> None:
-        for sock in self._sockets:
-            # The loop closes what it accepts at; ours must live through a pause
-            self._servers.append(await self._create_server(sock.dup()))
-
-    async def _create_server(self, sock: socket.socket) -> asyncio.AbstractServer:
-        loop: Any = self._loop
-        create = loop.create_server
-        if sock.family == socket.AF_UNIX:
-            # Nor may a pause remove the file
-            create = functools.partial(loop.create_unix_server, cleanup_socket=False)
-        try:
-            server: asyncio.AbstractServer = await create(self._make_protocol, sock=sock, backlog=self._backlog)
-        except BaseException:
-            sock.close()
-            raise
-        return server
-
-    def stop(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
-
-    async def give_up(self) -> None:
-        pass  # there are none
-
-
-# --- We accept.
-
-
-class _TaskAccepting:
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        sockets: list[socket.socket],
-        opener: _Opener,
-        opened: Callable[[int], bool],
-        pause: Callable[[str], None],
-    ) -> None:
-        self._loop = loop
-        self._sockets = sockets
-        self._opener = opener
-        self._opened = opened
-        self.descriptors = 0
-        self._pause = pause
-
-    async def start(self) -> None:
+    def _start_accepting(self) -> None:
         for sock in self._sockets:
             self._loop.add_reader(sock, self._accept, sock)
 
-    def stop(self) -> None:
+    def _stop_accepting(self) -> None:
         for sock in self._sockets:
             self._loop.remove_reader(sock)
-
-    def connected(self, descriptor: int) -> None:
-        self._opener.connected(descriptor)
-
-    async def give_up(self) -> None:
-        await self._opener.give_up()
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPT_AT_ONCE):
@@ -266,9 +115,49 @@ class _TaskAccepting:
             except OSError as error:
                 self._pause(str(error))
                 return
+            descriptor = sock.fileno()
             self._opener.open(sock)
-            if not self._opened(sock.fileno()):
+            if descriptor >= self._ceiling:
+                self._pause("open files are near their limit")
                 return
+
+    def _pause(self, reason: str) -> None:
+        """Accept nothing until there is room for more."""
+        if not self._paused:
+            self._paused = True
+            self._stop_accepting()
+        if not self._short:
+            self._short = True
+            logger.warning("accepting pauses: %s", reason)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            if not self._has_room():
+                self._pause("open files are near their limit")
+            elif self._paused:
+                self._paused = False
+                self._start_accepting()
+            elif self._short:
+                self._short = False
+                logger.info("accepting goes on")
+
+    def _has_room(self) -> bool:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._ceiling = sys.maxsize if limit == resource.RLIM_INFINITY else limit - min(RESERVE, limit // 4)
+        try:
+            # A new socket: a duplicate would say nothing about what all processes of the system have open
+            with socket.socket() as probe:
+                return probe.fileno() < self._ceiling
+        except OSError:
+            return False
+
+
+def _is_uvloop(loop: asyncio.AbstractEventLoop) -> bool:
+    return type(loop).__module__.partition(".")[0] == "uvloop"
+
+
+# --- As far as HTTP.
 
 
 class _Opener:
@@ -279,12 +168,14 @@ class _Opener:
         loop: asyncio.AbstractEventLoop,
         options: Options,
         make_protocol: _MakeProtocol,
+        open_transport: _OpenTransport | None,
         tls: Tls | None,
         census: Census,
         deadlines: Deadlines,
     ) -> None:
         self.loop = loop
         self.make_protocol = make_protocol
+        self.open_transport = open_transport
         self.proxy_protocol = options.proxy_protocol
         self._tls = tls
         self._timeouts = _tls_timeouts(loop, options)
@@ -299,11 +190,25 @@ class _Opener:
         return {} if self._tls is None else {"ssl": self._tls.context, **self._timeouts}
 
     def open(self, sock: socket.socket) -> None:
+        if self.open_transport is not None and not self.proxy_protocol:
+            self.connect(sock, None)
+            return
         sock.setblocking(False)
         opening = _Opening(self, sock)
         self._openings[sock.fileno()] = opening
         self._deadlines.set(opening, self._timeout)
         self._census.begin_handshake(opening)
+
+    def connect(self, sock: socket.socket, address: _Address) -> None:
+        """Begin with HTTP on a transport of the core's."""
+        assert self.open_transport is not None
+        try:
+            self.open_transport(sock.fileno(), self.make_protocol(address))
+        except OSError as error:
+            sock.close()
+            logger.debug("a connection was not opened: %s", repr(error))
+        else:
+            sock.detach()  # the transport closes it
 
     def connected(self, descriptor: int) -> None:
         opening = self._openings.get(descriptor)
@@ -364,6 +269,9 @@ class _Opening:
         opener = self._opener
         address = await self._read_proxy_header() if opener.proxy_protocol else None
         self._handed_over = True
+        if opener.open_transport is not None:
+            opener.connect(self._sock, address)
+            return
         make_protocol = functools.partial(opener.make_protocol, address)
         await opener.loop.connect_accepted_socket(make_protocol, self._sock, **opener.tls_options)
 

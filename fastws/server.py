@@ -159,12 +159,19 @@ class Server:
     async def _listen(self) -> None:
         self._sockets = await ListeningSockets.open(self.loop, self._options)
         make_protocol = functools.partial(HttpProtocol, self)
+        open_transport = self._hub.open_transport if self._hub.has_transports else None
         self._listener = Listener(
-            self._sockets.sockets, self._options, make_protocol, self._tls, self.census, self.deadlines
+            self._sockets.sockets,
+            self._options,
+            make_protocol,
+            open_transport,
+            self._tls,
+            self.census,
+            self.deadlines,
         )
         try:
             self.addresses = [address_of(sock) for sock in self._sockets.sockets]
-            await self._listener.start()
+            self._listener.start()
         except BaseException:
             self._sockets.close()
             raise

@@ -308,8 +308,8 @@ async def test_a_pause_loses_nobody_and_is_said_once(serve, connect, monkeypatch
 
 async def test_a_server_may_close_while_it_pauses(serve, monkeypatch):
     server = await serve(Echo())
-    server._listener.pause("a test wants it")
-    server._listener.pause("twice")
+    server._listener._pause("a test wants it")
+    server._listener._pause("twice")
     await within(server.close())
     await turns()
     with pytest.raises(ConnectionError):
@@ -327,11 +327,11 @@ async def test_an_error_of_accept_pauses_too(serve, connect, monkeypatch, caplog
                 raise failing[0]
             raise BlockingIOError
 
-    server._listener._accepting._accept(Failing())
+    server._listener._accept(Failing())
     assert server._listener._paused
     assert caplog.messages == ["accepting pauses: [Errno 23] Too many open files in system"]
     await until(lambda: not server._listener._paused)
-    server._listener._accepting._accept(Failing())
+    server._listener._accept(Failing())
     failing.clear()
     await until(lambda: not server._listener._short)
     assert caplog.messages.count("accepting pauses: [Errno 23] Too many open files in system") == 1

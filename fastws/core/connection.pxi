@@ -365,18 +365,25 @@ cdef class Connection:
         return self.hub.get_buffer
 
     def buffer_updated(self, Py_ssize_t nbytes):
+        if self.read_arrived(nbytes) > LITTLE_WORK and nbytes == RECEIVE_LEN and not self.paused:
+            # libuv reads up to 32 times for a transport of the loop's before it looks at anybody else
+            self.give_way()
+
+    cdef Py_ssize_t read_arrived(self, Py_ssize_t nbytes) except -1:
+        """Take in what a read left in the hub's buffer; how much work it was."""
         cdef Hub hub = self.hub
         cdef Connection outer = self.begin()
         cdef Py_ssize_t work = 0
         self.last_seen = hub.now
         try:
-            if hub.spent >= WORK_OF_ALL and self.state != CLOSED and self.is_much(nbytes):
+            if self.state == CLOSED:
+                return 0
+            if hub.spent >= WORK_OF_ALL and self.is_much(nbytes):
                 self.wait_for_a_turn(hub.receive_ptr, hub.receive_ptr + nbytes)
-            elif self.state != CLOSED:
-                work = self.receive(hub.receive_ptr, hub.receive_ptr + nbytes)
-                hub.spend(work)
-            if nbytes == RECEIVE_LEN and work > LITTLE_WORK and not self.paused:
-                self.give_way()
+                return 0
+            work = self.receive(hub.receive_ptr, hub.receive_ptr + nbytes)
+            hub.spend(work)
+            return work
         finally:
             self.end(outer)
 
@@ -407,7 +414,8 @@ cdef class Connection:
             give_time(self)
         return False
 
-    def connection_lost(self, exc):
+    cdef void unplug(self):
+        """Write to the socket no more: its number may soon be somebody else's."""
         cdef outlet_t *outlet = &self.outlet
         outlet.fd = -1
         outlet.accepting = False
@@ -415,6 +423,9 @@ cdef class Connection:
         outlet.blocked = False
         outlet_drop(outlet)
         outlet.queued = outlet.handed = 0
+
+    def connection_lost(self, exc):
+        self.unplug()
         reader_reset(&self.reader)
         self.leftover = None
         wake_drain(self)
@@ -562,6 +573,8 @@ cdef tuple STATE_NAMES = ("connecting", "open", "closing", "closed")
 
 cdef int plain_socket(transport) except -2:
     """The descriptor that may be written past the transport, or -1: TLS, in memory."""
+    if type(transport) is SocketTransport:
+        return (<SocketTransport>transport).poll.fd
     if transport.get_extra_info("sslcontext") is not None:
         return -1
     socket = transport.get_extra_info("socket")

@@ -29,6 +29,11 @@ cdef void hand_over(Connection connection, bint whole):
     cdef size_t length
     if outlet.handing:
         return
+    if outlet.fd >= 0 and type(connection.transport) is SocketTransport:
+        # It needs none of it to tell us when there is room
+        outlet.blocked = True
+        (<SocketTransport>connection.transport).await_room()
+        return
     outlet.handing = True
     try:
         while outlet.backlog is not NULL and not outlet.blocked:

@@ -61,6 +61,7 @@ cdef class Hub:
     # The loop and its thread
     cdef object loop
     cdef object call_soon
+    cdef void *uv_loop         # of a loop of uvloop's, or NULL
     cdef unsigned long thread_id
     cdef object base_context   # what was current when serving began; handlers run in copies of it
     cdef Py_ssize_t users      # servers and clients that hold this hub
@@ -117,6 +118,7 @@ cdef class Hub:
         cdef int i
         self.loop = loop
         self.call_soon = loop.call_soon
+        self.uv_loop = uv_loop_of(loop)
         self.thread_id = PyThread_get_thread_ident()
         self.base_context = contextvars.copy_context()
         self.receive_ptr = <uint8_t *>malloc(RECEIVE_LEN)
@@ -395,6 +397,18 @@ cdef class Hub:
         return deflater
 
     # Public API
+
+    @property
+    def has_transports(self):
+        """Whether sockets may have a SocketTransport here."""
+        return self.uv_loop is not NULL
+
+    def open_transport(self, int fd, protocol):
+        """Make a transport for a connected socket, which it closes; OSError: it stays the caller's."""
+        cdef SocketTransport transport = SocketTransport.__new__(SocketTransport, self, fd, protocol)
+        guard_close(self.loop)
+        transport.start()
+        return transport
 
     def limit_backlog(self, size_t most):
         """Let no more than so many bytes wait for all slow peers together; the least of all limits counts."""

@@ -96,4 +96,4 @@ def build_close_payload(int code, str reason not None):
 def live_objects():
     """How many of everything that is made per connection, frame or loop exist now, in all loops of the process."""
     return {"hubs": live_hubs, "connections": live_connections, "chunks": live_chunks, "backlogs": live_backlogs,
-            "partials": live_partials}
+            "partials": live_partials, "transports": live_transports}
