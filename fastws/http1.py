@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .http import Request
     from .http_reader import Exchange
     from .service import Handler, Resource, Router, Service
+    from .turns import Turns
 
 __all__ = ["HttpLimits", "HttpProtocol", "Server"]
 
@@ -50,6 +51,10 @@ access_logger = logging.getLogger("fastws.access")
 
 # How many requests of one client are answered until all others have had their turn; no more than a piece is read then.
 A_TURN: Final = 8
+
+# What is as much work as an answer (Turns).
+INPUT_OF_ONE: Final = 1024  # bytes that are read
+OUTPUT_OF_ONE: Final = 16384  # and that are written
 
 # How long a client may take to end a connection that we ended, or make no progress in reading the last response.
 CLOSE_TIMEOUT: Final = 5.0  # seconds
@@ -73,6 +78,10 @@ class Server(Protocol):
     @property
     def deadlines(self) -> Deadlines:
         """The deadlines of the loop."""
+
+    @property
+    def turns(self) -> Turns:
+        """What a turn of the loop does for all connections together."""
 
     @property
     def http_connections(self) -> set[HttpProtocol]:
@@ -154,6 +163,7 @@ class HttpProtocol(asyncio.Protocol):
         "_transport",
         "_unsent",
         "_upgrading",
+        "_waits",
         "_writable",
     )
 
@@ -174,6 +184,7 @@ class HttpProtocol(asyncio.Protocol):
         self._upgrading: _Upgrading | None = None
         self._paused = False
         self._writable = True
+        self._waits = False  # for a turn
         self._unsent = 0
         # The last response is written, the connection is lost, or it is a WebSocket now.
         self._done = False
@@ -273,24 +284,34 @@ class HttpProtocol(asyncio.Protocol):
     def _pump(self) -> None:
         """Answer and read in turns, until somebody else has to do something first, or is to have a turn, too."""
         reader = self._reader
+        turns = self._server.turns
         answers, pieces = A_TURN, 1
         while self._task is None and self._writable and not self._done:
-            if reader.exchanges and answers:
+            if not reader.exchanges and (not self._input or reader.reading is Reading.ENDED):
+                break
+            if not turns.has_room() or not (answers if reader.exchanges else pieces):
+                if not self._waits:
+                    self._waits = True
+                    turns.wait(self._go_on)
+                break
+            if reader.exchanges:
                 answers -= 1
                 self._armed = None
                 self._answer(reader.exchanges.popleft())
-            elif not reader.exchanges and (not self._input or reader.reading is Reading.ENDED):
-                break
-            elif not reader.exchanges and pieces:
-                pieces -= 1
-                self._input = reader.feed(self._input)
+                turns.spend(1)
             else:
-                self._server.loop.call_soon(self._pump)
-                break
+                pieces -= 1
+                length = len(self._input)
+                self._input = reader.feed(self._input)
+                turns.spend((length - len(self._input)) // INPUT_OF_ONE)
         if not self._done:
             self._invite_body()
             self._hold_back()
             self._arm()
+
+    def _go_on(self) -> None:
+        self._waits = False
+        self._pump()
 
     def _answer(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -417,6 +438,7 @@ class HttpProtocol(asyncio.Protocol):
         if response.body and (request is None or request.method != "HEAD"):
             # Not writelines: asyncio's of CPython 3.12 and 3.13.0 never tells us to pause
             self._transport.write(head + response.body)
+            self._server.turns.spend(len(response.body) // OUTPUT_OF_ONE)
         else:
             self._transport.write(head)
         if self._server.access_log:

@@ -30,6 +30,7 @@ from .refusal import Refusals
 from .sockets import ListeningSockets, address_of
 from .store import Registry
 from .tls import Files, Tls
+from .turns import Turns
 
 if TYPE_CHECKING:
     import os
@@ -141,6 +142,7 @@ class Server:
             service: make_endpoint(self._hub, service, self._options.close_timeout) for service in upgrades
         }
         self.deadlines = Deadlines(self.loop)
+        self.turns = Turns(self.loop)
         self._refusals = Refusals(self.deadlines)
         self._ended = asyncio.Event()
         try:

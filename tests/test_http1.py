@@ -14,6 +14,7 @@ from fastws.deadlines import Deadlines
 from fastws.http import Refuse, Request, Response
 from fastws.http1 import HttpLimits, HttpProtocol
 from fastws.service import Router, UpgradeOptions, compile, mark_class
+from fastws.turns import Turns
 
 # Nothing here takes long, and nothing may hang.
 TIMEOUT = 10
@@ -27,6 +28,7 @@ class Server:
         self.router = Router([compile(service) for service in services])
         self.limits = limits
         self.deadlines = Deadlines(self.loop, resolution=0.01)
+        self.turns = Turns(self.loop)
         self.http_connections: set[HttpProtocol] = set()
         self.census = Census(max_handshakes=1000, max_per_address=None)
         self.access_log = True
