@@ -15,7 +15,7 @@ import pytest
 from fastws._speedups import hub_of_thread, live_objects
 
 from .client import Client, turns, until, within
-from .services import Patient
+from .services import Echo, Patient
 
 uvloop = pytest.importorskip("uvloop")
 
@@ -312,6 +312,14 @@ async def test_a_slow_client_is_waited_for_without_a_byte_in_its_transport(serve
     del connection
     client.transport.abort()
     await patient.next()
+
+
+async def test_the_environment_may_ask_for_transports_of_the_loop(serve, connect, monkeypatch):
+    monkeypatch.setenv("FASTWS_TRANSPORT", "loop")
+    server = await serve(Echo())
+    client = await connect(server)
+    assert await client.asks("hello") == "hello"
+    assert live_objects()["transports"] == 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------
