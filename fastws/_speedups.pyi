@@ -358,12 +358,12 @@ class Hub:
     @property
     def has_transports(self) -> bool:
         """Whether sockets can have a transport of the core's here: the loop is uvloop's."""
-    def open_transport(self, fd: int, protocol: asyncio.Protocol) -> SocketTransport:
-        """Make a transport for a connected stream socket, and begin.
+    def make_transport(self, fd: int, protocol: asyncio.Protocol) -> SocketTransport:
+        """Make a transport for a connected stream socket; `start` begins.
 
         Args:
             fd: the socket; the transport closes it.
-            protocol: is told of the connection before this returns.
+            protocol: of the connection.
 
         Raises:
             OSError: it cannot be watched; the socket stays the caller's.
@@ -386,7 +386,7 @@ class SocketTransport:
 
     def __new__(cls, hub: Hub, fd: int, protocol: asyncio.Protocol) -> SocketTransport: ...
     def start(self) -> None:
-        """Begin to read; the protocol is told of the connection."""
+        """Tell the protocol of the connection, and begin to read."""
     def get_extra_info(self, name: str, default: Any = None) -> Any: ...
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
     def get_protocol(self) -> asyncio.BaseProtocol: ...

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from ._speedups import SocketTransport
 from .proxy_protocol import MAX_HEADER_LENGTH, MalformedHeaderError, read_header
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ ACCEPT_AT_ONCE: Final = 16  # connections, before others have their turn
 
 _Address = tuple[str, int] | None
 _MakeProtocol = Callable[[_Address], asyncio.Protocol]
-_OpenTransport = Callable[[int, asyncio.Protocol], object]
+_MakeTransport = Callable[[int, asyncio.Protocol], SocketTransport]
 
 
 class Listener:
@@ -50,7 +51,7 @@ class Listener:
         sockets: listening and not blocking; whoever made them closes them.
         options: of the server.
         make_protocol: makes the protocol of a connection, given the client's address if a PROXY header told it.
-        open_transport: makes a transport of the core's for a descriptor and a protocol; None if it cannot.
+        make_transport: makes a transport of the core's for a descriptor and a protocol; None if it cannot.
         tls: None for plain TCP.
         census: counts connections that are on their way to HTTP.
         deadlines: limit how long that may take.
@@ -61,7 +62,7 @@ class Listener:
         sockets: list[socket.socket],
         options: Options,
         make_protocol: _MakeProtocol,
-        open_transport: _OpenTransport | None,
+        make_transport: _MakeTransport | None,
         tls: Tls | None,
         census: Census,
         deadlines: Deadlines,
@@ -69,8 +70,8 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._sockets = sockets
         if tls is not None:
-            open_transport = None
-        self._opener = _Opener(self._loop, options, make_protocol, open_transport, tls, census, deadlines)
+            make_transport = None
+        self._opener = _Opener(self._loop, options, make_protocol, make_transport, tls, census, deadlines)
         self._paused = False
         self._short = False  # from the first pause until accepting went well for a while
         self._ceiling = sys.maxsize  # the lowest number of a descriptor that tells of a shortage
@@ -168,14 +169,14 @@ class _Opener:
         loop: asyncio.AbstractEventLoop,
         options: Options,
         make_protocol: _MakeProtocol,
-        open_transport: _OpenTransport | None,
+        make_transport: _MakeTransport | None,
         tls: Tls | None,
         census: Census,
         deadlines: Deadlines,
     ) -> None:
         self.loop = loop
         self.make_protocol = make_protocol
-        self.open_transport = open_transport
+        self.make_transport = make_transport
         self.proxy_protocol = options.proxy_protocol
         self._tls = tls
         self._timeouts = _tls_timeouts(loop, options)
@@ -190,7 +191,7 @@ class _Opener:
         return {} if self._tls is None else {"ssl": self._tls.context, **self._timeouts}
 
     def open(self, sock: socket.socket) -> None:
-        if self.open_transport is not None and not self.proxy_protocol:
+        if self.make_transport is not None and not self.proxy_protocol:
             self.connect(sock, None)
             return
         sock.setblocking(False)
@@ -201,14 +202,15 @@ class _Opener:
 
     def connect(self, sock: socket.socket, address: _Address) -> None:
         """Begin with HTTP on a transport of the core's."""
-        assert self.open_transport is not None
+        assert self.make_transport is not None
         try:
-            self.open_transport(sock.fileno(), self.make_protocol(address))
+            transport = self.make_transport(sock.fileno(), self.make_protocol(address))
         except OSError as error:
             sock.close()
             logger.debug("a connection was not opened: %s", repr(error))
-        else:
-            sock.detach()  # the transport closes it
+            return
+        sock.detach()  # the transport closes it
+        transport.start()
 
     def connected(self, descriptor: int) -> None:
         opening = self._openings.get(descriptor)
@@ -269,7 +271,7 @@ class _Opening:
         opener = self._opener
         address = await self._read_proxy_header() if opener.proxy_protocol else None
         self._handed_over = True
-        if opener.open_transport is not None:
+        if opener.make_transport is not None:
             opener.connect(self._sock, address)
             return
         make_protocol = functools.partial(opener.make_protocol, address)

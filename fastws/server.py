@@ -161,12 +161,12 @@ class Server:
     async def _listen(self) -> None:
         self._sockets = await ListeningSockets.open(self.loop, self._options)
         make_protocol = functools.partial(HttpProtocol, self)
-        open_transport = self._hub.open_transport if self._hub.has_transports else None
+        make_transport = self._hub.make_transport if self._hub.has_transports else None
         self._listener = Listener(
             self._sockets.sockets,
             self._options,
             make_protocol,
-            open_transport,
+            make_transport,
             self._tls,
             self.census,
             self.deadlines,

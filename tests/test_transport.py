@@ -73,7 +73,8 @@ def open_pair(protocol=None, family=socket.AF_UNIX):
             ours, _ = listening.accept()
     peer.setblocking(False)
     protocol = protocol or Recorder()
-    transport = the_hub().open_transport(ours.detach(), protocol)
+    transport = the_hub().make_transport(ours.detach(), protocol)
+    transport.start()
     assert protocol.events == ["made"]
     return transport, protocol, peer
 
@@ -275,16 +276,32 @@ async def test_small_messages_are_not_delayed():
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()):
         ours, _ = listening.accept()
         with socket.socket(fileno=os.dup(ours.fileno())) as same:
-            transport = the_hub().open_transport(ours.detach(), Recorder())
+            transport = the_hub().make_transport(ours.detach(), Recorder())
+            transport.start()
             assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             transport.abort()
             await turns()
 
 
+async def test_a_protocol_that_cannot_begin_ends_it():
+    class Refusing(Recorder):
+        def connection_made(self, transport):
+            raise LookupError
+
+    ours, peer = socket.socketpair()
+    with peer:
+        transport = the_hub().make_transport(ours.detach(), Refusing())
+        with pytest.raises(LookupError):
+            transport.start()
+        await turns()
+        assert peer.recv(1) == b""
+        del transport
+
+
 async def test_what_cannot_be_watched_stays_open_and_the_callers(tmp_path):
     with (tmp_path / "file").open("w") as file:
         with pytest.raises(OSError, match="not permitted"):
-            the_hub().open_transport(file.fileno(), Recorder())
+            the_hub().make_transport(file.fileno(), Recorder())
         assert is_open(file.fileno())
 
 
@@ -294,7 +311,7 @@ async def test_another_loop_has_none():
     assert not hub.has_transports
     ours, peer = socket.socketpair()
     with ours, peer, pytest.raises(ValueError, match="uvloop"):
-        hub.open_transport(ours.fileno(), Recorder())
+        hub.make_transport(ours.fileno(), Recorder())
 
 
 async def test_a_slow_client_is_waited_for_without_a_byte_in_its_transport(serve):
@@ -338,7 +355,7 @@ loop = uvloop.new_event_loop()
 ours, peer = socket.socketpair()
 
 async def main():
-    hub_of_thread(loop, dict, dict).open_transport(ours.detach(), Protocol())
+    hub_of_thread(loop, dict, dict).make_transport(ours.detach(), Protocol()).start()
     peer.send(sys.argv[1].encode())
     await asyncio.sleep(float(sys.argv[2]))
 

@@ -415,12 +415,10 @@ cdef class Hub:
         """Whether sockets may have a SocketTransport here."""
         return self.uv_loop is not NULL
 
-    def open_transport(self, int fd, protocol):
-        """Make a transport for a connected socket, which it closes; OSError: it stays the caller's."""
-        cdef SocketTransport transport = SocketTransport.__new__(SocketTransport, self, fd, protocol)
+    def make_transport(self, int fd, protocol):
+        """Make a transport for a connected socket, which closes it; OSError: the socket stays the caller's."""
         guard_close(self.loop)
-        transport.start()
-        return transport
+        return SocketTransport.__new__(SocketTransport, self, fd, protocol)
 
     def limit_backlog(self, size_t most):
         """Let no more than so many bytes wait for all slow peers together; the least of all limits counts."""

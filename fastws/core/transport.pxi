@@ -110,7 +110,6 @@ cdef class SocketTransport:
     cdef uint8_t finishing     # our direction is to end behind what is unsent
     cdef uint8_t closing
     cdef uint8_t ended         # connection_lost() was called, or is about to be
-    cdef object __weakref__
 
     def __cinit__(self, Hub hub not None, int fd, protocol):
         global live_transports
@@ -139,6 +138,8 @@ cdef class SocketTransport:
 
     def __dealloc__(self):
         global live_transports
+        if self.link.next is NULL:
+            return             # wrong arguments: nothing was made
         live_transports -= 1
 
     # -- what libuv calls
@@ -185,11 +186,8 @@ cdef class SocketTransport:
 
     cdef bint send_unsent(self) except *:
         """Whether nothing is left, and the socket may be written to."""
-        cdef ssize_t sent = send(self.poll.fd, PyByteArray_AS_STRING(self.unsent), PyByteArray_GET_SIZE(self.unsent),
-                                 MSG_DONTWAIT | MSG_NOSIGNAL)
-        if sent < 0:
-            if errno != EAGAIN and errno != EINTR:
-                self.end(OSError(errno, os.strerror(errno)))
+        cdef ssize_t sent = self.send(PyByteArray_AS_STRING(self.unsent), PyByteArray_GET_SIZE(self.unsent))
+        if self.ended:
             return False
         if sent < PyByteArray_GET_SIZE(self.unsent):
             del self.unsent[:sent]
@@ -200,6 +198,15 @@ cdef class SocketTransport:
         if self.closing:
             self.end(None)
         return not self.ended
+
+    cdef ssize_t send(self, const char *data, size_t length) except -1:
+        """Send what the kernel takes now; how much that is. An error ends the transport."""
+        cdef ssize_t sent = send(self.poll.fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent >= 0:
+            return sent
+        if errno != EAGAIN and errno != EINTR:
+            self.end(OSError(errno, os.strerror(errno)))
+        return 0
 
     cdef void watch(self):
         """Watch for what is wanted now."""
@@ -276,8 +283,12 @@ cdef class SocketTransport:
     # -- what a protocol calls (asyncio.Transport)
 
     def start(self):
-        """Begin to read; the protocol is told of the connection."""
-        self.protocol.connection_made(self)
+        """Tell the protocol of the connection, and begin to read."""
+        try:
+            self.protocol.connection_made(self)
+        except BaseException:
+            self.end(None)
+            raise
         self.watch()
 
     def get_extra_info(self, name, default=None):
@@ -315,8 +326,10 @@ cdef class SocketTransport:
         if self.unsent is not None:
             self.unsent += data
             return
-        self.unsent = bytearray(data)
-        if not self.send_unsent() and not self.ended:
+        rest = data if type(data) is bytes else bytes(data)
+        cdef ssize_t sent = self.send(PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
+        if sent < PyBytes_GET_SIZE(rest) and not self.ended:
+            self.unsent = bytearray(memoryview(rest)[sent:])
             self.protocol.pause_writing()
             self.await_room()
 
