@@ -17,6 +17,14 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("size", sizes, scope="session")
 
 
+def pytest_benchmark_update_machine_info(machine_info):
+    del machine_info["node"]  # results are published, and a host's name is nobody's business
+
+
+def pytest_benchmark_update_commit_info(commit_info):
+    del commit_info["project"]  # which may be the name of a folder
+
+
 @pytest.fixture
 def measure(benchmark):
     """Time one contender: `measure("mask", size, "fastws", function, *arguments)`; rows of one group share a table."""

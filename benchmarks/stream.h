@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define BIT_FIN 0x80
+#define BIT_RSV1 0x40
 #define BIT_MASK 0x80
 
 typedef struct {
