@@ -27,7 +27,7 @@ PATIENCE = 40.0  # seconds that one sample may take beyond the time that it meas
 REASON_LEN = 160  # of what a failed program complains about, at most
 
 # What a sample takes besides measuring, in seconds: for estimates only
-STARTING = 0.6
+STARTING = 0.5
 CONNECTING = 1 / 4000  # each
 
 

@@ -51,6 +51,7 @@ static double server_memory(void)
 
 /* --- Latencies: counted in steps of 2 % */
 
+#define ANSWERS 3
 #define STEP log(1.02)
 #define STEPS 2048
 static uint64_t histogram[STEPS], timed;
@@ -98,8 +99,9 @@ static int go_on(void)
     return time < end;
 }
 
-/* Print all but the closing brace of a JSON object. */
-static void report(const char *what)
+/* Print all but the closing brace of a JSON object. There are no latencies where a sample was too short to see the longest:
+ * `under_way` messages must each have been answered several times. */
+static void report(const char *what, uint64_t under_way)
 {
     double elapsed = now() - begin, spent = server_cpu() - server_spent;
     double load = read_clock(CLOCK_PROCESS_CPUTIME_ID) - load_spent;
@@ -107,18 +109,18 @@ static void report(const char *what)
            spent / elapsed, load / elapsed);
     if (counted)
         printf(", \"cpu_us\": %.4f", spent / counted * 1e6);
-    if (timed)
+    if (timed && timed >= ANSWERS * under_way)
         printf(", \"p50_ms\": %.4f, \"p99_ms\": %.4f", percentile(0.5) * 1e3, percentile(0.99) * 1e3);
 }
 
 /* The same for questions that make no sense when nothing came. */
-static void report_some(const char *what)
+static void report_some(const char *what, uint64_t under_way)
 {
     if (!counted) {
         fprintf(stderr, "nothing came in %.1f s\n", now() - begin);
         exit(2);
     }
-    report(what);
+    report(what, under_way);
 }
 
 #endif

@@ -16,6 +16,7 @@ class Handler(WebSocketHandler):
         return {} if OPTIONS.deflate else None
 
     def open(self) -> None:
+        self.set_nodelay(True)  # as its documentation advises where messages are small
         members.add(self)
 
     def on_close(self) -> None:
