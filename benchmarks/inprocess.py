@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import picows
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
@@ -20,12 +21,12 @@ REQUEST = (
 class Transport(asyncio.Transport):
     """It keeps what is written, until it is taken."""
 
-    def __init__(self) -> None:
-        super().__init__({"socket": socket.socket()})
+    def __init__(self, extra: dict | None = None) -> None:
+        super().__init__(extra)
         self._written: list[bytes] = []
 
-    def __del__(self) -> None:
-        self.get_extra_info("socket").close()
+    def set_protocol(self, protocol) -> None:
+        pass
 
     def take(self) -> bytes:
         written = b"".join(self._written)
@@ -62,32 +63,50 @@ def feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
         protocol.buffer_updated(length)
 
 
-def picows_protocol(listener: picows.WSListener, transport: Transport) -> asyncio.BufferedProtocol:
-    """The protocol that picows's server makes for an accepted connection, after the opening handshake."""
-    loop = asyncio.new_event_loop()
+async def picows_protocol(listener: picows.WSListener) -> tuple[asyncio.BufferedProtocol, Transport]:
+    """What picows's server makes for an accepted connection, after the opening handshake."""
+    loop = asyncio.get_running_loop()
 
     async def create_server(factory, *arguments, **options):
         return factory()
 
-    async def make():
-        loop.create_server = create_server
-        return await picows.ws_create_server(
-            lambda request: listener,
-            websocket_handshake_timeout=None,
-            use_aiofastnet=False,
-            max_frame_size=1 << 30,
-        )
-
-    making = make()
+    loop.create_server = create_server
     try:
-        making.send(None)
-    except StopIteration as made:
-        protocol = made.value
-    loop.close()
-    protocol.connection_made(transport)
+        protocol = await picows.ws_create_server(
+            lambda request: listener, websocket_handshake_timeout=None, use_aiofastnet=False, max_frame_size=1 << 30
+        )
+    finally:
+        del loop.create_server
+    with socket.socket() as unconnected:  # whose buffers it wants to know
+        transport = Transport({"socket": unconnected})
+        protocol.connection_made(transport)
     feed(protocol, REQUEST)
     transport.take()
-    return protocol
+    return protocol, transport
+
+
+def step(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that does not wait."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits")
+
+
+async def in_callback(function: Callable[[], Any]) -> Any:
+    """Call a function as a loop calls a transport: no Task is current."""
+    loop = asyncio.get_running_loop()
+    called: asyncio.Future[Any] = loop.create_future()
+
+    def call() -> None:
+        try:
+            called.set_result(function())
+        except BaseException as error:
+            called.set_exception(error)
+
+    loop.call_soon(call)
+    return await called
 
 
 class Flow:
@@ -102,14 +121,12 @@ class Flow:
 
 
 def aiohttp_reader() -> Callable[[bytes], list[str]]:
-    loop = asyncio.new_event_loop()
-    queue = WebSocketDataQueue(Flow(), 1 << 29, loop=loop)
-    loop.close()
+    queue = WebSocketDataQueue(Flow(), 1 << 29, loop=asyncio.get_running_loop())
     reader = WebSocketReader(queue, 0, False, True)
 
     def read(data: bytes) -> list[str]:
         reader.feed_data(data)
-        return [queue._read_from_buffer().data for _ in range(len(queue._buffer))]
+        return [step(queue.read()).data for _ in range(len(queue._buffer))]
 
     return read
 
@@ -117,11 +134,4 @@ def aiohttp_reader() -> Callable[[bytes], list[str]]:
 def aiohttp_writer(transport: Transport) -> Callable[[bytes], None]:
     writer = WebSocketWriter(Flow(), transport)
 
-    def write(payload: bytes) -> None:
-        try:
-            writer.send_frame(payload, 1).send(None)
-        except StopIteration:
-            return
-        raise AssertionError("it waits")
-
-    return write
+    return lambda payload: step(writer.send_frame(payload, 1))

@@ -30,7 +30,16 @@ TITLES = {
 }
 
 # What a scenario is, with what older runs leave out
-SCENARIO = {"load": "", "connections": 0, "size": 0, "window": 1, "stalled": 0, "rate": 0, "deflate": False, "tls": False}
+SCENARIO = {
+    "load": "",
+    "connections": 0,
+    "size": 0,
+    "window": 1,
+    "stalled": 0,
+    "rate": 0,
+    "deflate": False,
+    "tls": False,
+}
 
 
 # --- Figures
@@ -83,7 +92,9 @@ def scenario_text(sample: dict) -> str:
     facts = SCENARIO | sample
     several = facts["tls"] and facts["load"] in ("echo", "broadcast")  # in one question
     parts = [
-        f"{facts['load']}, {facts['connections']:,} connections" if several else f"{facts['connections']:,} connections",
+        f"{facts['load']}, {facts['connections']:,} connections"
+        if several
+        else f"{facts['connections']:,} connections",
         f"{facts['stalled']} of them stalled" if facts["stalled"] else "",
         bytes_text(facts["size"]) if facts["size"] else "",
         f"{facts['rate']} messages/s" if facts["rate"] else f"{facts['window']} under way" if facts["size"] else "",
@@ -177,7 +188,9 @@ def work_row(samples: list[dict], floor: float | None) -> Row:
 
 def peer_row(peer: str, samples: list[dict], floor: float | None) -> Row:
     good = [sample for sample in samples if is_good(sample)]
-    failed = f" ({len(samples) - len(good)} of {len(samples)} samples failed)" if good and len(good) < len(samples) else ""
+    failed = (
+        f" ({len(samples) - len(good)} of {len(samples)} samples failed)" if good and len(good) < len(samples) else ""
+    )
     return {"": peer + failed} | (work_row(good, floor) if good else {"spread": "not measured"})
 
 

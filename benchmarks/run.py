@@ -150,8 +150,12 @@ def announce(options: argparse.Namespace) -> int:
         print("server and load share the one core there is: these figures compare with no others")
     facts = circumstances("end to end")
     print(f"commit {facts['commit']} on {facts['machine']}\n{facts['versions']}")
-    print(f"{count} samples and the parts: about {seconds / 60:.0f} minutes" if "parts" in options.questions
-          else f"{count} samples: about {seconds / 60:.0f} minutes", flush=True)
+    print(
+        f"{count} samples and the parts: about {seconds / 60:.0f} minutes"
+        if "parts" in options.questions
+        else f"{count} samples: about {seconds / 60:.0f} minutes",
+        flush=True,
+    )
     return count
 
 

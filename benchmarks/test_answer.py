@@ -18,7 +18,7 @@ from wsproto.events import TextMessage
 from fastws import _speedups, http, service, ws
 from fastws.endpoint import make_endpoint
 
-from .inprocess import KEY, Transport, aiohttp_reader, aiohttp_writer, feed, picows_protocol
+from .inprocess import KEY, Transport, aiohttp_reader, aiohttp_writer, feed, in_callback, picows_protocol
 
 
 @http.base_path("/")
@@ -37,8 +37,14 @@ class AsyncEcho:
         return text
 
 
-def fastws_answer(handlers):
-    hub = _speedups.hub_of_thread(asyncio.get_running_loop(), lambda head: {}, lambda query: {})
+async def fastws_answer(handlers):
+    loop = asyncio.get_running_loop()
+    turn = []
+    loop.call_soon = turn.append
+    try:
+        hub = _speedups.hub_of_thread(loop, lambda head: {}, lambda query: {})
+    finally:
+        del loop.call_soon
     hub.attach()
     connection = _speedups.Connection(make_endpoint(hub, service.compile(handlers), 1.0))
     transport = Transport()
@@ -46,18 +52,19 @@ def fastws_answer(handlers):
 
     def answer(data):
         feed(connection, data)
+        while turn:  # each read has a turn of the loop to itself
+            turn.pop()()
         return transport.take()
 
     return answer, lambda: (connection.connection_lost(None), hub.detach())
 
 
-def picows_answer():
+async def picows_answer():
     class Listener(picows.WSListener):
         def on_ws_frame(self, transport, frame):
             transport.send(picows.WSMsgType.TEXT, frame.get_payload_as_memoryview())
 
-    transport = Transport()
-    protocol = picows_protocol(Listener(), transport)
+    protocol, transport = await picows_protocol(Listener())
 
     def answer(data):
         feed(protocol, data)
@@ -66,7 +73,7 @@ def picows_answer():
     return answer, lambda: None
 
 
-def websockets_answer():
+async def websockets_answer():
     protocol = ServerProtocol(state=State.OPEN, max_size=None)
 
     def answer(data):
@@ -79,7 +86,7 @@ def websockets_answer():
     return answer, lambda: None
 
 
-def wsproto_answer():
+async def wsproto_answer():
     connection = Connection(ConnectionType.SERVER)
 
     def answer(data):
@@ -94,7 +101,7 @@ def wsproto_answer():
     return answer, lambda: None
 
 
-def aiohttp_answer():
+async def aiohttp_answer():
     transport = Transport()
     read, write = aiohttp_reader(), aiohttp_writer(transport)
 
@@ -118,8 +125,8 @@ CONTENDERS = {
 
 @pytest.mark.parametrize("contender", CONTENDERS)
 async def test_answer(measure, contender, size):
-    answer, end = CONTENDERS[contender]()
+    answer, end = await CONTENDERS[contender]()
     frame = _speedups.build_frame(1, b"x" * size, KEY)
-    written = measure("answer a message", size, contender, answer, frame)
+    written = await in_callback(lambda: measure("answer a message", size, contender, answer, frame))
     end()
     assert written == _speedups.build_frame(1, b"x" * size)

@@ -13,17 +13,17 @@ from wsproto.connection import Connection, ConnectionType
 
 from fastws._speedups import FrameReader, build_frame
 
-from .inprocess import KEY, Transport, aiohttp_reader, feed, picows_protocol
+from .inprocess import KEY, aiohttp_reader, feed, picows_protocol
 
 READ_LEN = 65536  # bytes
 
 
-def fastws_reader():
+async def fastws_reader():
     reader = FrameReader(max_message_size=1 << 30)
     return lambda data: [text for _, text in reader.feed(data)]
 
 
-def websockets_reader():
+async def websockets_reader():
     protocol = ServerProtocol(state=State.OPEN, max_size=None)
 
     def read(data):
@@ -33,7 +33,7 @@ def websockets_reader():
     return read
 
 
-def wsproto_reader():
+async def wsproto_reader():
     connection = Connection(ConnectionType.SERVER)
 
     def read(data):
@@ -43,14 +43,14 @@ def wsproto_reader():
     return read
 
 
-def picows_reader():
+async def picows_reader():
     texts = []
 
     class Listener(picows.WSListener):
         def on_ws_frame(self, transport, frame):
             texts.append(frame.get_payload_as_utf8_text())
 
-    protocol = picows_protocol(Listener(), Transport())
+    protocol, _ = await picows_protocol(Listener())
 
     def read(data):
         nonlocal texts
@@ -61,19 +61,23 @@ def picows_reader():
     return read
 
 
+async def aiohttp_reader_here():
+    return aiohttp_reader()
+
+
 READERS = {
     "fastws": fastws_reader,
     "picows": picows_reader,
     "websockets": websockets_reader,
     "wsproto": wsproto_reader,
-    "aiohttp": aiohttp_reader,
+    "aiohttp": aiohttp_reader_here,
 }
 
 
 @pytest.mark.parametrize("contender", READERS)
-def test_reader(measure, contender, size):
+async def test_reader(measure, contender, size):
     frame = build_frame(1, b"x" * size, KEY)
     messages = max(1, READ_LEN // len(frame))
-    read = READERS[contender]()
+    read = await READERS[contender]()
     texts = measure("read messages", size, contender, read, frame * messages, messages=messages)
     assert texts == ["x" * size] * messages

@@ -19,7 +19,9 @@ BENCHMARKS = ROOT / "benchmarks"
 
 # The sources of the core hold what load.c and floor.c include; an installed fastws comes without them
 needs_sources = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or not shutil.which("cc") or not (ROOT / "fastws" / "core" / "mask.h").exists(),
+    not sys.platform.startswith("linux")
+    or not shutil.which("cc")
+    or not (ROOT / "fastws" / "core" / "mask.h").exists(),
     reason="needs Linux, a C compiler and the sources of the core",
 )
 pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="comes without benchmarks")

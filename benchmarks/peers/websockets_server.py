@@ -19,9 +19,7 @@ async def publish(connection: ServerConnection) -> None:
 async def listen() -> int:
     handler = {"echo": echo, "broadcast": publish}[OPTIONS.mode]
     compression = "deflate" if OPTIONS.deflate else None
-    server = await serve(
-        handler, HOST, 0, compression=compression, max_size=None, backlog=BACKLOG, ssl=tls_context()
-    )
+    server = await serve(handler, HOST, 0, compression=compression, max_size=None, backlog=BACKLOG, ssl=tls_context())
     return server.sockets[0].getsockname()[1]
 
 
