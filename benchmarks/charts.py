@@ -1,4 +1,4 @@
-"""Bars as SVG, without a library: the same figures always give the same bytes, and they are readable on dark pages, too."""
+"""Bars as SVG, without a library: the same figures always give the same bytes, readable on light and dark pages."""
 
 from __future__ import annotations
 

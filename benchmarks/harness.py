@@ -1,7 +1,7 @@
 """One sample: a server is started, loaded and killed, and the load generator says what it saw.
 
-Server and load generator have one core each. Every step is bounded in time, and only processes that were started here are
-ended. A server that does not start, or fails under load, is an answer too: its sample says why there are no figures.
+Server and load generator have one core each. Every step is bounded in time, and only processes that were started here
+are ended. A server that does not start, or fails under load, is an answer too: the sample says why it has no figures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the measurements in process share: transports that are none, and the insides of libraries that only know servers."""
+"""What measurements in process share: transports that are none, and the insides of libraries that only know servers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Measure the parts in process, all test_*.py here, and keep what `report.py` and `--benchmark-compare` need.
 
-`pytest benchmarks` does the same, keeps nothing and prints tables of its own. The last line of the output names the file.
+`pytest benchmarks` does the same, keeps nothing and prints tables of its own. The last line of the output is the file.
 """
 
 from __future__ import annotations

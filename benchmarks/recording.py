@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import importlib.metadata
 import json
-import os
 import platform
 import ssl
 import subprocess
 from pathlib import Path
 
 from contenders import PACKAGES
+from machine import machine
 
 import fastws
 
@@ -47,13 +47,6 @@ def output(*command: str) -> str:
         return subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def machine() -> dict[str, str | int]:
-    info = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in info if line.startswith("model name")]
-    system = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])} {platform.machine()}"
-    return {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count() or 1, "system": system}
 
 
 def circumstances(question: str) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Answer all questions, the parts included, and write the tables and pictures: nothing else should run meanwhile.
 
-Every round goes through all peers, each time from another one on, so that a disturbance or a warm machine falls on nobody
-alone. Who fails is not asked again in the same scenario, and stands in the tables with the reason.
+Every round goes through all peers, each time from another one on, so that a disturbance or a warm machine falls on
+nobody alone. Who fails is not asked again in the same scenario, and stands in the tables with the reason.
 """
 
 from __future__ import annotations

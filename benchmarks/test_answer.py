@@ -1,4 +1,4 @@
-"""What does it cost to answer a message, from the bytes of a read to the bytes that are written, with a handler in between?
+"""What does it cost to answer a message, from the bytes of a read through a handler to the bytes that are written?
 
 No socket and no loop: the way through a library alone. A read brings one message; the answer is that message.
 """

@@ -1,6 +1,6 @@
 """What does it cost to build a server's frame?
 
-picows has no such function: it builds a frame where it sends it. aiohttp's writer writes it to a transport, which keeps it.
+picows has no such function: it builds a frame where it sends it. aiohttp's writer writes to a transport that keeps it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What does it cost to unmask a payload?
 
-aiohttp does it in place; the copy that this takes here is in its time, as it is in those of the others. picows does it in C
-that Python does not reach: test_reader.py shows it, together with the rest of reading.
+aiohttp does it in place; the copy that this takes here is in its time, as it is in those of the others. picows does it
+in C that Python does not reach: test_reader.py shows it, together with the rest of reading.
 """
 
 from __future__ import annotations

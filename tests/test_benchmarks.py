@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -18,10 +18,9 @@ ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 
 # The sources of the core hold what load.c and floor.c include; an installed fastws comes without them
+SOURCES = ROOT / "fastws" / "core" / "mask.h"
 needs_sources = pytest.mark.skipif(
-    not sys.platform.startswith("linux")
-    or not shutil.which("cc")
-    or not (ROOT / "fastws" / "core" / "mask.h").exists(),
+    not sys.platform.startswith("linux") or not shutil.which("cc") or not SOURCES.exists(),
     reason="needs Linux, a C compiler and the sources of the core",
 )
 pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="comes without benchmarks")
@@ -45,7 +44,7 @@ def benchmarks():
 def sample(benchmarks):
     """Measure a peer for a moment: `sample("fastws", "echo", connections=3, size=64)`."""
 
-    def sample(peer: str, load: str, *, seconds: float = 0.1, **facts) -> dict:
+    def sample(peer: str, load: str, *, seconds: float = 0.05, **facts) -> dict:
         scenario = benchmarks["questions"].Scenario(load, **facts)
         harness = benchmarks["harness"]
         return harness.sample(benchmarks["contenders"].PEERS[peer], scenario, seconds, harness.Cores.here())
@@ -56,12 +55,12 @@ def sample(benchmarks):
 def assert_worked(found: dict, what: str = "messages") -> None:
     assert found[f"{what}_per_second"] > 0
     assert found["cpu_us"] > 0
-    assert 0 < found["cpu_share"]
-    assert 0 < found["load_share"]
+    assert found["cpu_share"] > 0
+    assert found["load_share"] > 0
 
 
 @needs_sources
-@pytest.mark.parametrize("peer", ["floor", "fastws", "fastws async"])
+@pytest.mark.parametrize("peer", ["floor", "fastws"])
 @pytest.mark.parametrize("load", ["echo", "broadcast", "chat"])
 def test_every_exchange_counts_messages_and_times_them(sample, peer, load):
     found = sample(peer, load, connections=5, size=64, window=4)
@@ -71,7 +70,7 @@ def test_every_exchange_counts_messages_and_times_them(sample, peer, load):
 
 @needs_sources
 def test_large_messages_come_back_as_they_were_sent(sample):
-    assert_worked(sample("fastws", "echo", connections=2, size=1 << 20, window=2))
+    assert_worked(sample("fastws async", "echo", connections=2, size=1 << 20, window=2))
 
 
 @needs_sources
@@ -117,7 +116,7 @@ def test_idle_connections_are_weighed(sample):
 def test_a_server_that_cannot_start_is_not_measured_for_the_reason_that_it_gives(benchmarks):
     harness = benchmarks["harness"]
     command = [sys.executable, "-c", "import nothing_of_this_name"]
-    with pytest.raises(harness.NotMeasured, match="did not start: .*nothing_of_this_name"):
+    with pytest.raises(harness.NotMeasured, match=r"did not start: .*nothing_of_this_name"):
         harness.server(command, harness.Cores.here().server).__enter__()
 
 
@@ -233,7 +232,7 @@ def test_the_report_names_who_is_not_measured_and_why_before_any_figure(page):
 
 
 def test_the_pictures_of_the_report_are_svg_with_a_bar_for_each_who_was_measured(page):
-    root = ElementTree.parse(page / "plots" / "echo.svg").getroot()
+    root = ET.parse(page / "plots" / "echo.svg").getroot()
     bars = root.findall("{http://www.w3.org/2000/svg}rect")
     assert [bar.get("class") for bar in bars] == ["floor", "own", "other"]
     assert float(bars[2].get("width")) > float(bars[1].get("width")) > float(bars[0].get("width"))

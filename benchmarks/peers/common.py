@@ -1,7 +1,7 @@
 """What every peer's program begins with: `python PEER.py MODE [options]` listens at a free port and prints it.
 
-MODE is echo (send every message back) or broadcast (send every message to all connections). No message is too large, and
-nobody logs that load goes away without a word; all else is as the library has it by default.
+MODE is echo (send every message back) or broadcast (send every message to all connections). No message is too large,
+and nobody logs that load goes away without a word; all else is as the library has it by default.
 """
 
 from __future__ import annotations

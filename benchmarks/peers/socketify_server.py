@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from common import HOST, MAX_SIZE, OPTIONS
-from socketify import App, AppListenOptions, AppOptions, CompressOptions, OpCode
+from socketify import App, AppListenOptions, AppOptions, CompressOptions
 
 TOPIC = "all"
 
