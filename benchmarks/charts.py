@@ -65,7 +65,7 @@ def panel_width() -> int:
 
 
 def draw(panel: Panel, left: int, top: int) -> list[str]:
-    scale = (panel_width() - LABEL - VALUE) / max((bar.highest for bar in panel.bars), default=1)
+    scale = (panel_width() - LABEL - VALUE) / (max((bar.highest for bar in panel.bars), default=0) or 1)
     parts = [f'<text class="title" x="{left}" y="{top + 16}">{escape(panel.title)}</text>']
     for number, bar in enumerate(panel.bars):
         parts += draw_bar(bar, left + LABEL, top + HEAD - 8 + number * STEP, scale)

@@ -10,9 +10,10 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from charts import Bar, Panel, chart
-from tables import Row, bytes_text, grouped, median, memory_text, spread, table, time_text
+from tables import Row, bytes_text, grouped, memory_text, spread, table, time_text
 
 HERE = Path(__file__).parent
 MARK = "<!-- The rest is written by report.py. -->\n"
@@ -117,16 +118,12 @@ def summary(run: dict, figure: Figure) -> str:
     cells: dict[str, Row] = {}
     for name, samples in scenarios.items():
         peers = {peer: values(found, figure.key) for peer, found in by_peer(run, samples).items()}
-        best = min((middle(found) for peer, found in peers.items() if found and peer != "floor"), default=None)
+        best = min((median(found) for peer, found in peers.items() if found and peer != "floor"), default=None)
         for peer, found in peers.items():
-            text = figure.text(middle(found)) if found else "not measured"
-            cells.setdefault(peer, {"": peer})[name] = f"**{text}**" if found and middle(found) == best else text
+            text = figure.text(median(found)) if found else "not measured"
+            cells.setdefault(peer, {"": peer})[name] = f"**{text}**" if found and median(found) == best else text
     order = [peer for peer in run.get("peers", cells) if peer in cells]
     return table([cells[peer] for peer in order])
-
-
-def middle(found: list[float]) -> float:
-    return median([{"": value} for value in found], "")
 
 
 def panels(run: dict, figure: Figure) -> list[Panel]:
@@ -134,7 +131,7 @@ def panels(run: dict, figure: Figure) -> list[Panel]:
     for name, samples in by_scenario(run).items():
         peers = {peer: values(taken, figure.key) for peer, taken in by_peer(run, samples).items()}
         bars = [
-            Bar(peer, middle(taken), min(taken), max(taken), figure.text(middle(taken)))
+            Bar(peer, median(taken), min(taken), max(taken), figure.text(median(taken)))
             for peer, taken in peers.items()
             if taken
         ]
@@ -178,11 +175,11 @@ def work_row(samples: list[dict], floor: float | None) -> Row:
     row: Row = {}
     for key, title, text in columns:
         if found := values(samples, key):
-            row[title] = text(middle(found))
+            row[title] = text(median(found))
             if key in ("cpu_us", "bytes_per_connection"):
-                row["spread"] = spread([sample for sample in samples if key in sample], key)
+                row["spread"] = spread(found)
             if key == "cpu_us" and floor:
-                row["of the floor"] = f"{middle(found) / floor:.2f}"
+                row["of the floor"] = f"{median(found) / floor:.2f}"
     return row
 
 
@@ -199,7 +196,7 @@ def scenario_tables(run: dict) -> str:
     for name, samples in by_scenario(run).items():
         peers = by_peer(run, samples)
         floor = values(peers.get("floor", []), "cpu_us")
-        rows = [peer_row(peer, found, middle(floor) if floor else None) for peer, found in peers.items()]
+        rows = [peer_row(peer, found, median(floor) if floor else None) for peer, found in peers.items()]
         text += f"\n**{name}**\n\n{table(rows)}"
     return text
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable
+from statistics import median
 
 Row = dict[str, str]
 
@@ -45,12 +45,7 @@ def grouped(samples: Iterable[dict], *keys: str) -> dict[tuple, list[dict]]:
     return groups
 
 
-def median(samples: list[dict], key: str) -> float:
-    return statistics.median(sample[key] for sample in samples)
-
-
-def spread(samples: list[dict], key: str) -> str:
-    """How far the lowest and the highest sample lie from the median."""
-    values = [sample[key] for sample in samples]
-    middle = statistics.median(values)
+def spread(values: list[float]) -> str:
+    """How far the lowest and the highest lie from the median."""
+    middle = median(values)
     return f"{min(values) / middle - 1:+.0%} {max(values) / middle - 1:+.0%}" if middle else ""
