@@ -91,6 +91,7 @@ static int go_on(void)
     if (!warm && time >= begin) {
         warm = 1;
         begin = time;
+        end = begin + seconds;
         server_spent = server_cpu();
         load_spent = read_clock(CLOCK_PROCESS_CPUTIME_ID);
         counted = timed = 0;

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,24 +15,42 @@ from pathlib import Path
 
 from recording import HERE, RESULTS, circumstances, target
 
+# What pytest says of a file that it cannot import, why, and of all that did not work in its summary
+HEADING = re.compile("_+ ERROR collecting ([^ ]+) _+")
+REASON = re.compile("E +(.+)")
+COMPLAINT = re.compile("(?:FAILED|ERROR) ([^ ]+)(?: - (.+))?")
+
 # How long one measurement may go on
 FULL = ["--benchmark-max-time=0.4"]
 QUICK = ["--benchmark-max-time=0.05", "--benchmark-min-rounds=3", "--sizes=64,65536"]
 
 
-def slim(found: dict) -> dict:
-    """What pytest-benchmark wrote, without every single time."""
-    for measured in found["benchmarks"]:
-        measured["stats"].pop("data", None)
-    return found
+def pytest(core: str, arguments: list[str]) -> list[str]:
+    """Run it, show what it says, and return what it says of tests that did not work."""
+    command = ["taskset", "-c", core, sys.executable, "-m", "pytest", str(HERE), "--benchmark-only"]
+    command.append("--continue-on-collection-errors")  # who misses one library has the rest
+    complaints, reasons, heading = [], {}, ""
+    with subprocess.Popen([*command, *arguments], cwd=HERE.parent, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            print(line, end="", file=sys.stderr, flush=True)
+            if found := HEADING.match(line):
+                heading = found[1]
+            elif found := REASON.match(line):
+                reasons[heading] = found[1]
+            elif found := COMPLAINT.match(line):
+                complaints.append(f"{found[1]}: {found[2] or reasons.get(found[1], 'no word of why')}")
+    return complaints
 
 
 def measure(core: str, arguments: list[str]) -> dict:
+    """What pytest-benchmark writes, without every single time, and what is missing."""
     with tempfile.TemporaryDirectory() as directory:
-        found = Path(directory, "found.json")
-        pytest = [sys.executable, "-m", "pytest", str(HERE), "--benchmark-only", f"--benchmark-json={found}", "-q"]
-        subprocess.run(["taskset", "-c", core, *pytest, *arguments], check=True, cwd=HERE.parent, stdout=sys.stderr)
-        return slim(json.loads(found.read_text()))
+        file = Path(directory, "found.json")
+        complaints = pytest(core, [f"--benchmark-json={file}", "-v", *arguments])
+        found = json.loads(file.read_text()) if file.exists() else {"benchmarks": []}
+    for measured in found["benchmarks"]:
+        measured["stats"].pop("data", None)
+    return found | {"not_measured": complaints}
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ RESULTS = HERE / "results"
 def versions() -> dict[str, str]:
     found = {
         "python": platform.python_version(),
-        "cc": output("cc", "--version").partition("\n")[0],
+        "compiler": output("cc", "--version").partition("\n")[0],
         "openssl": ssl.OPENSSL_VERSION.split()[1],
         "fastws": fastws.__version__,
     }

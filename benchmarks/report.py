@@ -91,11 +91,9 @@ def by_scenario(run: dict) -> dict[str, list[dict]]:
 
 def scenario_text(sample: dict) -> str:
     facts = SCENARIO | sample
-    several = facts["tls"] and facts["load"] in ("echo", "broadcast")  # in one question
     parts = [
-        f"{facts['load']}, {facts['connections']:,} connections"
-        if several
-        else f"{facts['connections']:,} connections",
+        facts["load"] if facts["tls"] else "",  # one question asks several
+        "1 connection" if facts["connections"] == 1 else f"{facts['connections']:,} connections",
         f"{facts['stalled']} of them stalled" if facts["stalled"] else "",
         bytes_text(facts["size"]) if facts["size"] else "",
         f"{facts['rate']} messages/s" if facts["rate"] else f"{facts['window']} under way" if facts["size"] else "",
@@ -185,10 +183,11 @@ def work_row(samples: list[dict], floor: float | None) -> Row:
 
 def peer_row(peer: str, samples: list[dict], floor: float | None) -> Row:
     good = [sample for sample in samples if is_good(sample)]
-    failed = (
-        f" ({len(samples) - len(good)} of {len(samples)} samples failed)" if good and len(good) < len(samples) else ""
-    )
-    return {"": peer + failed} | (work_row(good, floor) if good else {"spread": "not measured"})
+    if not good:
+        first = "bytes per connection" if samples[0].get("load") == "idle" else "CPU per message"
+        return {"": peer, first: "not measured"}
+    failed = f" ({len(samples) - len(good)} of {len(samples)} samples failed)" if len(good) < len(samples) else ""
+    return {"": peer + failed} | work_row(good, floor)
 
 
 def scenario_tables(run: dict) -> str:
@@ -279,6 +278,7 @@ def not_measured_text(runs: list[dict]) -> str:
                 where = f"{TITLES[run['question']].lower()} ({scenario_text(sample)})"
                 found.setdefault((sample["peer"], why), {})[where] = None
     lines = [f"- **{peer}**: {why}. Missing: {'; '.join(where)}.\n" for (peer, why), where in sorted(found.items())]
+    lines += [f"- {complaint}\n" for run in runs for complaint in run.get("not_measured", [])]
     return "\n## Who is not measured, and why\n\n" + "".join(lines) if lines else ""
 
 

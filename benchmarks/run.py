@@ -22,7 +22,7 @@ from questions import QUESTIONS, Scenario
 from recording import HERE, RESULTS, circumstances, record
 
 QUICK = {"seconds": 0.5, "rounds": 3}
-QUICK_RESULTS = HERE.parent / ".benchmarks" / "quick"
+PARTIAL_RESULTS = HERE.parent / ".benchmarks" / "partial"  # which git ignores
 PARTS_SECONDS = {False: 180, True: 30}  # that the parts take about, all of them or the quick subset
 SHOWN = ("cpu_us", "p50_ms", "p99_ms", "bytes_per_connection", "memory_growth")
 
@@ -39,14 +39,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="samples of each peer in each scenario (default: 3)")
     parser.add_argument("--server-core", type=int, help="default: the first that we may use")
     parser.add_argument("--load-core", type=int, help="default: the last that we may use")
-    parser.add_argument("--results", type=Path, metavar="FOLDER", help="where to write (default: benchmarks/results)")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        help="where to write (default: benchmarks/results, and then the page; with --quick or --peers .benchmarks)",
+    )
     options = parser.parse_args(arguments)
     for name, normally in (("seconds", 1.0), ("rounds", 3)):
         if getattr(options, name) is None:
             setattr(options, name, QUICK[name] if options.quick else normally)
+    partial = options.quick or options.peers
+    options.results = options.results or (PARTIAL_RESULTS if partial else RESULTS)
     options.questions = chosen(parser, options.only, [*QUESTIONS, "parts"])
     options.peers = chosen(parser, options.peers, list(PEERS))
-    options.results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
     return options
 
 
@@ -138,7 +144,7 @@ def ask_parts(options: argparse.Namespace) -> Path:
     """In a process of its own, as pytest wants it."""
     command = [sys.executable, str(HERE / "parts.py"), "--core", str(options.cores.load)]
     command += ["--results", str(options.results), *(["--quick"] if options.quick else [])]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Path(done.stdout.splitlines()[-1])
 
 
