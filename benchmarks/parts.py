@@ -16,9 +16,9 @@ from pathlib import Path
 from recording import HERE, RESULTS, circumstances, target
 
 # What pytest says of a file that it cannot import, why, and of all that did not work in its summary
-HEADING = re.compile("_+ ERROR collecting ([^ ]+) _+")
+HEADING = re.compile(r"_+ ERROR collecting (\S+) _+")
 REASON = re.compile("E +(.+)")
-COMPLAINT = re.compile("(?:FAILED|ERROR) ([^ ]+)(?: - (.+))?")
+COMPLAINT = re.compile(r"(?:FAILED|ERROR) (\S+)(?: - (.+))?")
 
 # How long one measurement may go on
 FULL = ["--benchmark-max-time=0.4"]
