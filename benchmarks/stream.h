@@ -38,7 +38,7 @@ typedef struct {
     int starts, ends; /* whether this is the first stretch of its frame, and the last */
 } stretch_t;
 
-static void fail(const char *what)
+static _Noreturn void fail(const char *what)
 {
     perror(what);
     exit(2);
