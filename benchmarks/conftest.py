@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import warnings
 
@@ -37,6 +38,14 @@ def pytest_benchmark_generate_machine_info():
 
 def pytest_benchmark_update_commit_info(commit_info):
     del commit_info["project"]  # which may be the name of a folder
+
+
+@pytest.fixture(autouse=True)
+def nobody_logs():
+    """Our tests log at level DEBUG, at which libraries describe every frame; no server runs like that."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from recording import HERE, RESULTS, circumstances, target
+from recording import HERE, RESULTS, circumstances, target, write
 
 # What pytest says of a file that it cannot import, why, and of all that did not work in its summary
 HEADING = re.compile(r"_+ ERROR collecting (\S+) _+")
@@ -61,7 +61,7 @@ def main() -> None:
     options, others = parser.parse_known_args()  # the others go to pytest
     run = circumstances("parts") | measure(options.core, (QUICK if options.quick else FULL) + others)
     file = target(run, options.results)
-    file.write_text(json.dumps(run, indent=1) + "\n")
+    write(file, run, "benchmarks", run.pop("benchmarks"))
     print(file)
 
 

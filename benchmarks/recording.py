@@ -61,9 +61,14 @@ def target(run: dict, folder: Path) -> Path:
 
 
 def record(question: str, samples: list[dict], path: str | None = None, folder: Path = RESULTS, **more: object) -> Path:
-    """Write one run, a sample a line."""
+    """Write one run; returns its file."""
     run = circumstances(question) | more
     file = Path(path) if path else target(run, folder)
-    rows = ",\n".join(f"  {json.dumps(sample)}" for sample in samples)
-    file.write_text(json.dumps(run)[:-1] + f', "samples": [\n{rows}\n]}}\n')
+    write(file, run, "samples", samples)
     return file
+
+
+def write(file: Path, run: dict, name: str, rows: list[dict]) -> None:
+    """Write a run as JSON, with each of its rows on a line."""
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    file.write_text(json.dumps(run)[:-1] + f', "{name}": [\n{lines}\n]}}\n')

@@ -23,7 +23,7 @@ from recording import HERE, RESULTS, circumstances, record
 
 QUICK = {"seconds": 0.5, "rounds": 3}
 PARTIAL_RESULTS = HERE.parent / ".benchmarks" / "partial"  # which git ignores
-PARTS_SECONDS = {False: 180, True: 30}  # that the parts take about, all of them or the quick subset
+PARTS_SECONDS = {False: 120, True: 20}  # that the parts take about, all of them or the quick subset
 SHOWN = ("cpu_us", "p50_ms", "p99_ms", "bytes_per_connection", "memory_growth")
 
 
