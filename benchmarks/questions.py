@@ -119,7 +119,7 @@ QUESTIONS: dict[str, list[Scenario]] = {
     "tls": [
         echo(100, 64, 1, tls=True, peers=FEW),
         echo(100, 16384, 1, tls=True, peers=FEW),
-        fanout(1000, 64, 1, tls=True, peers=FEW, quick=True),
-        fanout(1000, 64, 16, tls=True, peers=FEW),
+        fanout(1000, 64, 1, tls=True, peers=FEW, rounds=2, quick=True),
+        fanout(1000, 64, 16, tls=True, peers=FEW, rounds=2),
     ],
 }
