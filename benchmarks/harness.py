@@ -1,118 +1,106 @@
-"""What the end-to-end questions share: peers are started, loaded and killed in turn, and all samples are kept.
+"""One sample: a server is started, loaded and killed, and the load generator says what it saw.
 
-Server and load generator have one core each, and never the same. Every round goes through all peers, each time from
-another one on, so that a disturbance or a warm machine does not fall on the same peer.
+Server and load generator have one core each. Every step is bounded in time, and only processes that were started here
+are ended. A server that does not start, or fails under load, is an answer too: the sample says why it has no figures.
 """
 
 from __future__ import annotations
 
-import argparse
-import collections
-import datetime as dt
 import functools
-import importlib.metadata
 import json
 import os
-import platform
+import resource
+import selectors
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import fastws
+from contenders import Peer
+from questions import Scenario
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-PATIENCE = 60  # seconds that one sample may take beyond the time that it measures
+START_WITHIN = 15.0  # seconds until a server must have told its port
+PATIENCE = 40.0  # seconds that one sample may take beyond the time that it measures
+REASON_LEN = 160  # of what a failed program complains about, at most
 
-# How each peer is started, by what it is asked to do; {mode} is that
-PYTHON_PEER = [sys.executable, str(HERE / "peers" / "{name}_server.py"), "{mode}"]
-PEERS = ["floor", "fastws", "fastws async", "picows", "aiohttp", "websockets"]
-PACKAGES = ["picows", "aiofastnet", "aiohttp", "websockets", "wsproto", "uvloop"]
+# What a sample takes besides measuring, in seconds: for estimates only
+STARTING = 0.5
+CONNECTING = {False: 1 / 4000, True: 1 / 700}  # each, over TLS or not
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """What one row of a table is about: connections, bytes of a message, and messages under way."""
+class Cores:
+    """Where server and load generator run."""
 
-    connections: int
-    size: int = 0
-    window: int = 1
+    server: int
+    load: int
 
-
-# --- What ran where
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "gcc": _output("gcc", "-dumpfullversion")}
-    return found | {"fastws": fastws.__version__} | {package: _version(package) for package in PACKAGES}
+    @classmethod
+    def here(cls) -> Cores:
+        """Return two different ones where there are two."""
+        mine = sorted(os.sched_getaffinity(0))
+        return cls(mine[0], mine[-1])
 
 
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+class NotMeasured(Exception):
+    """There are no figures, and the reason is the message."""
 
 
-def commit() -> str:
-    """The commit that was measured, with a + where the tree had changes."""
-    changed = _output("git", "status", "--porcelain", "--untracked-files=no", "--", "fastws", "benchmarks/*.[ch]")
-    return _output("git", "rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+# --- What has to be there first
 
 
-def _output(*command: str) -> str:
-    try:
-        return subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def machine() -> dict[str, str | int]:
-    info = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in info if line.startswith("model name")]
-    system = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])} {platform.machine()}"
-    return {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count() or 1, "system": system}
-
-
-def record(question: str, samples: list[dict], path: str | None, **options: object) -> Path:
-    """Write one run: where and when, what was asked, and every sample."""
-    date = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-    run = {"question": question, "date": date, "commit": commit(), "machine": machine(), "versions": versions()}
-    RESULTS.mkdir(exist_ok=True)
-    target = Path(path) if path else RESULTS / f"{question}-{date[:19].replace(':', '')}.json"
-    rows = ",\n".join(f"  {json.dumps(sample)}" for sample in samples)
-    target.write_text(json.dumps(run | options)[:-1] + f', "samples": [\n{rows}\n]}}\n')
-    return target
-
-
-# --- One sample
+@functools.cache
+def folder() -> Path:
+    """A directory of this process."""
+    directory = tempfile.TemporaryDirectory(prefix="fastws-bench-")
+    folder.keep = directory  # type: ignore[attr-defined]  # until the interpreter ends
+    return Path(directory.name)
 
 
 @functools.cache
 def binaries() -> Path:
-    """Compile the load generator and the floor server, in a directory of this run."""
-    directory = tempfile.TemporaryDirectory(prefix="fastws-bench-")
-    binaries.keep = directory  # type: ignore[attr-defined]  # until the interpreter ends
+    """Compile the load generator and the floor server."""
     include = str(HERE.parent / "fastws" / "core")
     for source in (HERE / "load.c", HERE / "peers" / "floor.c"):
-        target = str(Path(directory.name, source.stem))
-        subprocess.run(["gcc", "-O3", "-I", include, "-o", target, str(source), "-lm"], check=True)
-    return Path(directory.name)
+        target = str(folder() / source.stem)
+        subprocess.run(["cc", "-O3", "-I", include, "-o", target, str(source), "-lm", "-ldl"], check=True)
+    return folder()
 
 
-def command(peer: str, question: str) -> list[str] | None:
-    """How to start a peer; None for a variant of one that only echo asks about."""
-    mode = "broadcast" if question == "broadcast" else "echo"
-    if peer == "floor":
-        return [str(binaries() / "floor"), mode]
-    name, _, variant = peer.partition(" ")
-    if variant and question != "echo":
-        return None
-    return [part.format(name=name, mode=f"{mode}-{variant}" if variant else mode) for part in PYTHON_PEER]
+@functools.cache
+def certificate() -> Path:
+    """A certificate for loopback, and its key, in one file."""
+    try:
+        import trustme
+    except ImportError:
+        raise NotMeasured("trustme, which makes certificates, is not installed") from None
+    path = folder() / "certificate.pem"
+    trustme.CA().issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)
+    return path
+
+
+def allow_many_files() -> None:
+    """Let all programs that are started open as many as the system allows them."""
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+
+# --- Server and load
+
+
+def first_line(process: subprocess.Popen, within: float) -> str:
+    """What a program says first, or nothing if it ends or keeps silent."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        return process.stdout.readline() if selector.select(within) else ""
+
+
+def reason(complaints: str) -> str:
+    lines = complaints.strip().splitlines()
+    return lines[-1][:REASON_LEN] if lines else "no word of why"
 
 
 @contextmanager
@@ -123,75 +111,41 @@ def server(command: list[str], core: int) -> Iterator[tuple[int, int]]:
             ["taskset", "-c", str(core), *command], stdout=subprocess.PIPE, stderr=complaints, text=True
         )
         try:
-            assert process.stdout is not None
-            port = process.stdout.readline()
-            if not port:
+            port = first_line(process, START_WITHIN)
+            if not port.strip().isdigit():
                 complaints.seek(0)
-                raise RuntimeError(f"{command} did not start: {complaints.read()}")
+                raise NotMeasured(f"did not start: {reason(port + complaints.read())}")
             yield int(port), process.pid
         finally:
             process.kill()
             process.communicate()
 
 
-def sample(question: str, command: list[str], scenario: Scenario, options: argparse.Namespace) -> dict:
-    with server(command, options.server_core) as (port, pid):
-        arguments = [port, pid, scenario.connections, scenario.size, scenario.window, options.seconds]
-        load = subprocess.run(
-            ["taskset", "-c", str(options.load_core), str(binaries() / "load"), question, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=options.seconds + PATIENCE,
-            check=False,
-        )
-    return json.loads(load.stdout) if load.returncode == 0 else {"error": load.stderr.strip()}
+def load(scenario: Scenario, port: int, pid: int, seconds: float, core: int) -> dict:
+    """Load a server; returns what the load generator found."""
+    settings = scenario.facts() | {"port": port, "pid": pid, "seconds": seconds}
+    arguments = [f"{name}={int(value) if isinstance(value, bool) else value}" for name, value in settings.items()]
+    command = ["taskset", "-c", str(core), str(binaries() / "load"), scenario.load, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise NotMeasured(f"did not finish within {seconds + PATIENCE:g} s") from None
+    if done.returncode:
+        raise NotMeasured(f"failed under load: {reason(done.stderr)}")
+    return json.loads(done.stdout)
 
 
-# --- One question
+def sample(peer: Peer, scenario: Scenario, seconds: float, cores: Cores) -> dict:
+    """Measure once; raises NotMeasured where that cannot be."""
+    for feature, excuse in peer.cannot.items():
+        if getattr(scenario, feature):
+            raise NotMeasured(excuse)
+    secret = certificate() if scenario.tls else None
+    command = peer.command(binaries(), scenario.mode, scenario.deflate, secret)
+    with server(command, cores.server) as (port, pid):
+        return load(scenario, port, pid, seconds * scenario.lasts, cores.load)
 
 
-def numbers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
-
-
-def parse(description: str | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", default=",".join(PEERS), help="which, in which order (default: %(default)s)")
-    parser.add_argument("--sizes", type=numbers, help="bytes of a message, instead of the scenarios' own")
-    parser.add_argument("--connections", type=numbers, help="only scenarios with so many")
-    parser.add_argument("--seconds", type=float, default=2.0, help="that a sample counts (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="samples of each (default: %(default)s)")
-    parser.add_argument("--server-core", type=int, default=0)
-    parser.add_argument("--load-core", type=int, default=1)
-    parser.add_argument("--json", metavar="FILE", help="where to write (default: a new file in results)")
-    parser.add_argument("--versions", action="store_true", help="only say what would be measured")
-    return parser.parse_args()
-
-
-def choose(scenarios: list[Scenario], options: argparse.Namespace) -> list[Scenario]:
-    if options.connections:
-        scenarios = [scenario for scenario in scenarios if scenario.connections in options.connections]
-    if options.sizes:
-        scenarios = [replace(scenario, size=size) for size in options.sizes for scenario in scenarios]
-    return list(dict.fromkeys(scenarios))
-
-
-def main(question: str, description: str | None, scenarios: list[Scenario]) -> None:
-    """Answer a question: a script of its own gives its name, its docstring and its scenarios."""
-    options = parse(description)
-    if options.versions:
-        print(json.dumps(versions(), indent=1))
-        return
-    peers = collections.deque((peer, command(peer, question)) for peer in options.peers.split(","))
-    samples = []
-    for scenario in choose(scenarios, options):
-        for number in range(options.rounds):
-            for peer, start in peers:
-                if start is not None:
-                    found = sample(question, start, scenario, options)
-                    samples.append({"peer": peer, "round": number} | asdict(scenario) | found)
-                    print(*(f"{key}={value}" for key, value in samples[-1].items()), flush=True)
-            peers.rotate(-1)
-    facts = {"seconds": options.seconds, "rounds": options.rounds, "peers": options.peers.split(",")}
-    path = record(question, samples, options.json, **facts)
-    print(path)
+def estimate(scenario: Scenario, seconds: float) -> float:
+    """Seconds that one sample takes, about."""
+    return STARTING + scenario.connections * CONNECTING[scenario.tls] + 1.2 * seconds * scenario.lasts

@@ -1,305 +1,185 @@
 /* Load for a WebSocket server, from one thread, and what the server spent on it.
  *
- *   load QUESTION PORT PID CONNECTIONS SIZE WINDOW SECONDS
+ *   load QUESTION port=N pid=N connections=N seconds=S [size=N] [window=N] [stalled=N] [rate=N] [deflate=1] [tls=1]
  *
- *   echo        every connection keeps WINDOW messages under way; a round trip is timed
- *   broadcast   the first connection publishes, WINDOW messages under way; timed until the last connection has one
+ *   echo        every client keeps `window` messages under way; a round trip is timed
+ *   broadcast   the first client publishes, `window` messages under way; timed until the last client has one
+ *   chat        every client publishes, `window` messages under way; timed until the sender has its own
+ *   slow        the first client publishes `rate` messages a second, the last `stalled` never read; timed until all others
+ *               have one; what they do not get in time counts as late as the end found it
  *   idle        resident memory of the server per connection
- *   handshake   opening handshakes, CONNECTIONS at a time; each is cut off with a reset
+ *   handshake   opening handshakes, `connections` at a time; each is cut off with a reset
  *
- * Messages are text of SIZE bytes. A fifth of SECONDS comes before to warm up, and is not counted. Prints one JSON object.
- * CPU time is the server's own clock (user and system, all threads), read when counting begins and ends.
+ * Messages are text of `size` bytes, and are counted as they are received. A fifth of `seconds` comes before to warm up.
+ * Prints one JSON object.
  */
-#include <math.h>
-#include <time.h>
+#include <sys/timerfd.h>
 
-#include "stream.h"
+#include "clients.h"
 
-#define READ_LEN 1048576
-#define WARM_CONNECTIONS 100  /* that an idle server has before its memory is read the first time */
-#define REQUEST                                                                                    \
-    "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"           \
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+#define WARM_CONNECTIONS 128  /* that an idle server has before its memory is read the first time */
+#define SLOW_WINDOW 4096      /* messages that those who read may be behind */
+#define EVENTS 512
 
-typedef struct {
-    int fd;
-    stream_t stream;
-    uint64_t owed, sent;       /* bytes of frames to send, and sent */
-    uint64_t asked, answered;  /* messages */
-    double *asked_at;          /* of the last WINDOW messages */
-} connection_t;
+static uint64_t connections, stalled;
+static double rate;
 
-static int poll_fd, port, pid;
-static uint64_t connections, size, window;
-static double seconds;
+typedef void (*answer_t)(client_t *all, client_t *client, uint64_t messages);
 
-/* --- Clocks and memory */
-
-static double read_clock(clockid_t id)
-{
-    struct timespec time;
-    if (clock_gettime(id, &time) < 0)
-        fail("clock_gettime");
-    return time.tv_sec + time.tv_nsec * 1e-9;
-}
-
-static double now(void)
-{
-    return read_clock(CLOCK_MONOTONIC);
-}
-
-static double server_cpu(void)
-{
-    clockid_t id;
-    if ((errno = clock_getcpuclockid(pid, &id)))
-        fail("clock_getcpuclockid");
-    return read_clock(id);
-}
-
-static double server_memory(void)
-{
-    char path[64];
-    double pages;
-    snprintf(path, sizeof path, "/proc/%d/statm", pid);
-    FILE *file = fopen(path, "r");
-    if (!file || fscanf(file, "%*s %lf", &pages) != 1)
-        fail(path);
-    fclose(file);
-    return pages * sysconf(_SC_PAGESIZE);
-}
-
-/* --- Latencies: counted in steps of 2 % */
-
-#define STEP log(1.02)
-static uint64_t histogram[2048], timed;
-
-static void note_latency(double elapsed)
-{
-    int place = elapsed < 1e-7 ? 0 : (int)(log(elapsed / 1e-7) / STEP);
-    histogram[place < 2048 ? place : 2047]++;
-    timed++;
-}
-
-static double percentile(double share)
-{
-    uint64_t seen = 0;
-    for (int i = 0; i < 2048; i++)
-        if ((seen += histogram[i]) > share * timed)
-            return 1e-7 * exp((i + 0.5) * STEP);
-    return 0;
-}
-
-/* --- Counting: from the end of the warm-up on */
-
-static double begin, end, cpu;
-static uint64_t counted, warm;
-
-static void set_times(void)
-{
-    begin = now() + seconds / 5;
-    end = begin + seconds;
-}
-
-/* 0 when it is over. */
-static int go_on(void)
-{
-    double time = now();
-    if (!warm && time >= begin) {
-        warm = 1;
-        begin = time;
-        cpu = server_cpu();
-        counted = timed = 0;
-        memset(histogram, 0, sizeof histogram);
-    }
-    return time < end;
-}
-
-static void report(const char *what)
-{
-    double elapsed = now() - begin, spent = server_cpu() - cpu;
-    if (!counted) {
-        fprintf(stderr, "nothing came in %.1f s\n", elapsed);
-        exit(2);
-    }
-    printf("{\"%s_per_second\": %.1f, \"cpu_us\": %.4f, \"cpu_share\": %.3f", what, counted / elapsed,
-           spent / counted * 1e6, spent / elapsed);
-    if (timed)
-        printf(", \"p50_ms\": %.4f, \"p99_ms\": %.4f", percentile(0.5) * 1e3, percentile(0.99) * 1e3);
-    puts("}");
-}
-
-/* --- Connections */
-
-static int start_connect(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
-        fail("connect");
-    if (send(fd, REQUEST, strlen(REQUEST), MSG_NOSIGNAL) != (ssize_t)strlen(REQUEST))
-        fail("send");
-    return fd;
-}
-
-/* Byte by byte, so that no frame behind it is taken. */
-static void finish_connect(int fd)
-{
-    char head[4096];
-    size_t length = 0;
-    do {
-        if (length == sizeof head || recv(fd, head + length++, 1, 0) != 1)
-            fail("handshake");
-    } while (length < 4 || memcmp(head + length - 4, "\r\n\r\n", 4));
-    if (memcmp(head, "HTTP/1.1 101 ", 13)) {
-        fprintf(stderr, "refused: %.*s\n", (int)length, head);
-        exit(2);
-    }
-}
-
-static void open_connection(connection_t *connection)
-{
-    connection->fd = start_connect();
-    finish_connect(connection->fd);
-    set_socket(connection->fd);
-    connection->asked_at = calloc(window, sizeof(double));
-    watch(poll_fd, connection->fd, connection);
-}
-
-/* --- Messages: all are alike, so what is owed is a place in an endless repetition of one frame */
-
-static uint8_t *frames;
-static size_t frame_len, frames_len;
-
-static void make_frames(void)
-{
-    uint8_t head[14];
-    unsigned head_length = put_head(head, 1, size, BIT_MASK);
-    memcpy(head + head_length, "\x37\xfa\x21\x3d", 4);
-    head_length += 4;
-    frame_len = head_length + size;
-    size_t copies = window < 1 + READ_LEN / frame_len ? window : 1 + READ_LEN / frame_len;
-    frames_len = frame_len * copies;
-    frames = malloc(frames_len);
-    for (uint8_t *frame = frames; frame < frames + frames_len; frame += frame_len) {
-        memcpy(frame, head, head_length);
-        for (uint64_t i = 0; i < size; i++)
-            frame[head_length + i] = (uint8_t)('a' + i % 26) ^ head[head_length - 4 + i % 4];
-    }
-}
-
-static void send_owed(connection_t *connection)
-{
-    while (connection->sent < connection->owed) {
-        size_t place = connection->sent % frames_len, length = frames_len - place;
-        if (length > connection->owed - connection->sent)
-            length = connection->owed - connection->sent;
-        ssize_t sent = send(connection->fd, frames + place, length, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EAGAIN)
-            return;
-        if (sent < 0)
-            fail("send");
-        connection->sent += sent;
-    }
-}
-
-static void ask(connection_t *connection, double time)
-{
-    connection->asked_at[connection->asked++ % window] = time;
-    connection->owed += frame_len;
-}
-
-/* Whether the frame that came is a message: it must be what was sent. Pings and pongs are passed over. */
-static int is_message(const stream_t *stream)
-{
-    uint8_t opcode = stream->head[0] & 15;
-    if (opcode == 9 || opcode == 10)
-        return 0;
-    if (stream->head[0] != (BIT_FIN | 1) || stream->done != size) {
-        fprintf(stderr, "not what was sent: head %02x, %llu bytes\n", stream->head[0], (unsigned long long)stream->done);
-        exit(2);
-    }
-    return 1;
-}
-
-/* Count the messages that are there. */
-static uint64_t receive(connection_t *connection)
-{
-    static uint8_t buffer[READ_LEN];
-    uint64_t messages = 0;
-    ssize_t length;
-    stretch_t part;
-    do {
-        length = recv(connection->fd, buffer, sizeof buffer, 0);
-        if (length == 0 || (length < 0 && errno != EAGAIN)) {
-            fprintf(stderr, "the server closed a connection\n");
-            exit(2);
-        }
-        const uint8_t *position = buffer;
-        while (length > 0 && stream_next(&connection->stream, &position, buffer + length, &part))
-            messages += part.ends && is_message(&connection->stream);
-    } while (length == sizeof buffer);
-    return messages;
-}
-
-/* --- The questions */
-
-static void answer_echo(connection_t *all, connection_t *connection, uint64_t messages)
+static void answer_echo(client_t *all, client_t *client, uint64_t messages)
 {
     double time = now();
     (void)all;
     counted += messages;
     while (messages--) {
-        note_latency(time - connection->asked_at[connection->answered++ % window]);
-        ask(connection, time);
+        note_latency(time - client->asked_at[client->answered++ % window]);
+        ask(client, time);
     }
-    send_owed(connection);
+    send_owed(client);
 }
 
-/* Message k is done when all connections have k + 1. */
-static void answer_broadcast(connection_t *all, connection_t *connection, uint64_t messages)
+/* Note that so many clients more have a message of the publisher; returns whether all have it, and one more is due. */
+static int is_complete(const client_t *publisher, uint64_t message, double time)
 {
     static uint64_t *holders;
-    double time = now();
     if (!holders)
         holders = calloc(window, sizeof *holders);
+    if (++holders[message % window] < connections - stalled)
+        return 0;
+    holders[message % window] = 0;
+    note_latency(time - publisher->asked_at[message % window]);
+    return 1;
+}
+
+static void answer_broadcast(client_t *all, client_t *client, uint64_t messages)
+{
+    double time = now();
     counted += messages;
-    while (messages--) {
-        uint64_t message = connection->answered++;
-        if (++holders[message % window] < connections)
-            continue;
-        holders[message % window] = 0;
-        note_latency(time - all->asked_at[message % window]);
-        ask(all, time);
-    }
+    while (messages--)
+        if (is_complete(all, client->answered++, time))
+            ask(all, time);
     send_owed(all);
 }
 
-static void exchange(int broadcasts)
+static void answer_chat(client_t *all, client_t *client, uint64_t messages)
 {
-    connection_t *all = calloc(connections, sizeof *all);
-    struct epoll_event events[512];
-    make_frames();
-    for (uint64_t i = 0; i < connections; i++)
-        open_connection(&all[i]);
+    double time = now();
+    (void)all;
+    counted += messages;
+    for (; client->own; client->own--) {
+        note_latency(time - client->asked_at[client->answered++ % window]);
+        ask(client, time);
+    }
+    send_owed(client);
+}
+
+static uint64_t complete;  /* messages that all who read have */
+
+static void answer_slow(client_t *all, client_t *client, uint64_t messages)
+{
+    double time = now();
+    counted += messages;
+    while (messages--)
+        complete += is_complete(all, client->answered++, time);
+}
+
+/* --- The questions */
+
+/* Let what happened at one client be answered. */
+static void handle(const struct epoll_event *event, client_t *all, answer_t answer)
+{
+    client_t *client = event->data.ptr;
+    if (event->events & EPOLLOUT)
+        send_owed(client);
+    uint64_t messages = event->events & ~EPOLLOUT ? receive(client) : 0;
+    if (messages)
+        answer(all, client, messages);
+}
+
+static void exchange(answer_t answer, uint64_t publishers, int marked)
+{
+    client_t *all = calloc(connections, sizeof *all);
+    frames_t *frames = calloc(marked ? connections : 1, sizeof *frames);
+    struct epoll_event events[EVENTS];
+    make_frames(frames, "");
+    open_clients(all, connections, frames);
+    for (uint64_t i = 0; marked && i < connections; i++) {
+        snprintf(all[i].mark, sizeof all[i].mark, "%08x", (unsigned)i);
+        make_frames(&frames[i], all[i].mark);
+        all[i].frames = &frames[i];
+    }
     set_times();
-    for (uint64_t i = 0; i < (broadcasts ? 1 : connections); i++) {
+    for (uint64_t i = 0; i < publishers; i++) {
         for (uint64_t k = 0; k < window; k++)
             ask(&all[i], now());
         send_owed(&all[i]);
     }
     while (go_on()) {
-        int ready = epoll_wait(poll_fd, events, 512, 100);
+        int ready = epoll_wait(poll_fd, events, EVENTS, 100);
+        for (int i = 0; i < ready; i++)
+            handle(&events[i], all, answer);
+    }
+    report_some("messages", publishers * window);
+    puts("}");
+}
+
+static int timer;
+
+/* Have an event without a client come as often as a message is due. */
+static void start_ticking(void)
+{
+    timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    struct timespec interval = {(time_t)(1 / rate), (long)((1 / rate - (time_t)(1 / rate)) * 1e9)};
+    struct itimerspec times = {interval, interval};
+    timerfd_settime(timer, 0, &times, NULL);
+    watch(poll_fd, timer, NULL);
+}
+
+/* Publish what is due. A latency counts from when a message was due, not from when we came to it. */
+static void publish_due(client_t *publisher, double started, uint64_t *withheld)
+{
+    uint64_t ticks;
+    double due;
+    if (read(timer, &ticks, sizeof ticks) < 0)  /* it goes on only when it was read */
+        return;
+    while ((due = started + (publisher->asked + *withheld) / rate) <= now()) {
+        if (publisher->asked - complete < window)
+            ask(publisher, due);
+        else
+            ++*withheld;
+    }
+    send_owed(publisher);
+}
+
+static void slow(void)
+{
+    client_t *all = calloc(connections, sizeof *all);
+    frames_t frames;
+    struct epoll_event events[EVENTS];
+    uint64_t withheld = 0;
+    window = SLOW_WINDOW;
+    make_frames(&frames, "");
+    open_clients(all, connections - stalled, &frames);
+    open_silent(stalled, SMALL_BUFFER);
+    start_ticking();
+    set_times();
+    double started = now(), before = server_memory(), peak = before;
+    while (go_on()) {
+        int ready = epoll_wait(poll_fd, events, EVENTS, 100);
         for (int i = 0; i < ready; i++) {
-            connection_t *connection = events[i].data.ptr;
-            if (events[i].events & EPOLLOUT)
-                send_owed(connection);
-            uint64_t messages = events[i].events & ~EPOLLOUT ? receive(connection) : 0;
-            if (messages)
-                (broadcasts ? answer_broadcast : answer_echo)(all, connection, messages);
+            if (events[i].data.ptr) {
+                handle(&events[i], all, answer_slow);
+            } else {
+                publish_due(all, started, &withheld);
+                peak = fmax(peak, server_memory());
+            }
         }
     }
-    report("messages");
+    for (uint64_t k = complete; k < all->asked; k++)
+        note_latency(end - all->asked_at[k % window]);
+    report("messages", 0);
+    printf(", \"memory_growth\": %.0f, \"unfinished\": %llu, \"withheld\": %llu}\n", peak - before,
+           (unsigned long long)(all->asked - complete), (unsigned long long)withheld);
 }
 
 static void settle(void)
@@ -309,12 +189,10 @@ static void settle(void)
 
 static void idle(void)
 {
-    for (int i = 0; i < WARM_CONNECTIONS; i++)
-        finish_connect(start_connect());
+    open_silent(WARM_CONNECTIONS, 0);
     settle();
     double before = server_memory();
-    for (uint64_t i = 0; i < connections; i++)
-        finish_connect(start_connect());
+    open_silent(connections, 0);
     settle();
     printf("{\"bytes_per_connection\": %.1f}\n", (server_memory() - before) / connections);
 }
@@ -322,40 +200,72 @@ static void idle(void)
 static void handshake(void)
 {
     struct linger reset = {1, 0};
-    int *fds = calloc(connections, sizeof *fds);
+    wire_t *wires = calloc(connections, sizeof *wires);
     set_times();
     while (go_on()) {
-        for (uint64_t i = 0; i < connections; i++)
-            fds[i] = start_connect();
+        connect_crowd(wires, connections, 0);
         for (uint64_t i = 0; i < connections; i++) {
-            finish_connect(fds[i]);
-            setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-            close(fds[i]);
+            setsockopt(wires[i].fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+            close(wires[i].fd);
         }
         counted += connections;
     }
-    report("handshakes");
+    report_some("handshakes", 0);
+    puts("}");
+}
+
+/* --- Arguments */
+
+static double setting(char **arguments, const char *name, double otherwise)
+{
+    size_t length = strlen(name);
+    for (; *arguments; arguments++)
+        if (strncmp(*arguments, name, length) == 0 && (*arguments)[length] == '=')
+            return atof(*arguments + length + 1);
+    return otherwise;
+}
+
+static void take_settings(char **arguments)
+{
+    port = (int)setting(arguments, "port", 0);
+    pid = (int)setting(arguments, "pid", 0);
+    connections = (uint64_t)setting(arguments, "connections", 1);
+    seconds = setting(arguments, "seconds", 1);
+    size = (uint64_t)setting(arguments, "size", 0);
+    window = (uint64_t)setting(arguments, "window", 1);
+    stalled = (uint64_t)setting(arguments, "stalled", 0);
+    rate = setting(arguments, "rate", 0);
+    deflates = setting(arguments, "deflate", 0) != 0;
+    secure = setting(arguments, "tls", 0) != 0;
+}
+
+static int run(const char *question)
+{
+    if (strcmp(question, "echo") == 0)
+        exchange(answer_echo, connections, 0);
+    else if (strcmp(question, "broadcast") == 0)
+        exchange(answer_broadcast, 1, 0);
+    else if (strcmp(question, "chat") == 0)
+        exchange(answer_chat, connections, 1);
+    else if (strcmp(question, "slow") == 0)
+        slow();
+    else if (strcmp(question, "idle") == 0)
+        idle();
+    else if (strcmp(question, "handshake") == 0)
+        handshake();
+    else
+        return 2;
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 8) {
-        fprintf(stderr, "usage: load QUESTION PORT PID CONNECTIONS SIZE WINDOW SECONDS\n");
+    if (argc < 2)
         return 2;
-    }
-    port = atoi(argv[2]);
-    pid = atoi(argv[3]);
-    connections = strtoull(argv[4], NULL, 10);
-    size = strtoull(argv[5], NULL, 10);
-    window = strtoull(argv[6], NULL, 10);
-    seconds = atof(argv[7]);
+    take_settings(argv + 2);
     poll_fd = epoll_create1(0);
     allow_many_files();
-    if (strcmp(argv[1], "idle") == 0)
-        idle();
-    else if (strcmp(argv[1], "handshake") == 0)
-        handshake();
-    else
-        exchange(strcmp(argv[1], "broadcast") == 0);
-    return 0;
+    if (secure)
+        tls_load();
+    return run(argv[1]);
 }

@@ -1,120 +1,229 @@
-"""Write the tables of README.md from the newest run of each question in results/: medians of all samples."""
+"""Write the tables of README.md, and the pictures beside it, from the newest run of each question in results/.
+
+Figures are medians of all samples. The same results always give the same bytes.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
-import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+
+from charts import Bar, Panel, chart
+from tables import Row, bytes_text, grouped, memory_text, spread, table, time_text
 
 HERE = Path(__file__).parent
 MARK = "<!-- The rest is written by report.py. -->\n"
 
-Row = dict[str, str]
-
 TITLES = {
     "echo": "One message in, one message back",
     "broadcast": "One message to all connections",
-    "idle": "Memory of a connection that says nothing",
+    "chat": "All connections to all connections",
+    "slow": "Clients that do not read",
     "handshake": "Opening handshakes",
+    "idle": "Memory of a connection that says nothing",
+    "tls": "The same over TLS",
     "parts": "The parts, in process",
     "adversary": "Under attack",
 }
 
-
-# --- Numbers and tables
-
-
-def bytes_text(size: int) -> str:
-    for unit, length in (("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if size and size % length == 0:
-            return f"{size // length} {unit}"
-    return f"{size} B"
-
-
-def time_text(seconds: float) -> str:
-    for unit, length in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
+# What a scenario is, with what older runs leave out
+SCENARIO = {
+    "load": "",
+    "connections": 0,
+    "size": 0,
+    "window": 1,
+    "stalled": 0,
+    "rate": 0,
+    "deflate": False,
+    "tls": False,
+}
 
 
-def table(rows: list[Row]) -> str:
-    """Markdown; the first column is what a row is about."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, ["---", *["---:"] * (len(names) - 1)], *([row.get(name, "") for name in names] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+# --- Figures
 
 
-def grouped(samples: Iterable[dict], *keys: str) -> dict[tuple, list[dict]]:
-    groups: dict[tuple, list[dict]] = {}
-    for sample in samples:
-        groups.setdefault(tuple(sample[key] for key in keys), []).append(sample)
-    return groups
+@dataclass(frozen=True)
+class Figure:
+    """What a summary compares: a field of samples, what it means and how it is written."""
+
+    key: str
+    title: str
+    text: Callable[[float], str]
 
 
-def median(samples: list[dict], key: str) -> float:
-    return statistics.median(sample[key] for sample in samples)
+CPU = Figure("cpu_us", "CPU time of the server per message that a client received", lambda us: time_text(us / 1e6))
+FIGURES = {
+    "slow": [
+        Figure("p99_ms", "p99 until all who read have a message", lambda ms: time_text(ms / 1e3)),
+        Figure("memory_growth", "Memory that the server took meanwhile", memory_text),
+    ],
+    "handshake": [Figure("cpu_us", "CPU time of the server per handshake", CPU.text)],
+    "idle": [Figure("bytes_per_connection", "Memory per connection", memory_text)],
+}
 
 
-# --- One row for a peer
+def figures(question: str) -> list[Figure]:
+    return FIGURES.get(question, [CPU])
+
+
+def is_good(sample: dict) -> bool:
+    return "not_measured" not in sample and "error" not in sample
+
+
+def values(samples: Iterable[dict], key: str) -> list[float]:
+    return [sample[key] for sample in samples if is_good(sample) and key in sample]
+
+
+# --- Scenarios
+
+
+def by_scenario(run: dict) -> dict[str, list[dict]]:
+    """The samples of each scenario under its name."""
+    found: dict[str, list[dict]] = {}
+    for sample in run["samples"]:
+        found.setdefault(scenario_text(sample), []).append(sample)
+    return found
+
+
+def scenario_text(sample: dict) -> str:
+    facts = SCENARIO | sample
+    parts = [
+        facts["load"] if facts["tls"] else "",  # one question asks several
+        "1 connection" if facts["connections"] == 1 else f"{facts['connections']:,} connections",
+        f"{facts['stalled']} of them stalled" if facts["stalled"] else "",
+        bytes_text(facts["size"]) if facts["size"] else "",
+        f"{facts['rate']} messages/s" if facts["rate"] else f"{facts['window']} under way" if facts["size"] else "",
+        "compressed" if facts["deflate"] else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def by_peer(run: dict, samples: list[dict]) -> dict[str, list[dict]]:
+    """The samples of each peer, in the order of the run."""
+    found = {peer: samples for (peer,), samples in grouped(samples, "peer").items()}
+    return {peer: found[peer] for peer in run.get("peers", found) if peer in found}
+
+
+# --- What a question shows first: one table and one picture a figure
+
+
+def summary(run: dict, figure: Figure) -> str:
+    scenarios = by_scenario(run)
+    cells: dict[str, Row] = {}
+    for name, samples in scenarios.items():
+        peers = {peer: values(found, figure.key) for peer, found in by_peer(run, samples).items()}
+        best = min((median(found) for peer, found in peers.items() if found and peer != "floor"), default=None)
+        for peer, found in peers.items():
+            text = figure.text(median(found)) if found else "not measured"
+            cells.setdefault(peer, {"": peer})[name] = f"**{text}**" if found and median(found) == best else text
+    order = [peer for peer in run.get("peers", cells) if peer in cells]
+    return table([cells[peer] for peer in order])
+
+
+def panels(run: dict, figure: Figure) -> list[Panel]:
+    found = []
+    for name, samples in by_scenario(run).items():
+        peers = {peer: values(taken, figure.key) for peer, taken in by_peer(run, samples).items()}
+        bars = [
+            Bar(peer, median(taken), min(taken), max(taken), figure.text(median(taken)))
+            for peer, taken in peers.items()
+            if taken
+        ]
+        found.append(Panel(name, bars))
+    return found
+
+
+def pictures(run: dict) -> dict[str, str]:
+    """The pictures of a run: file name to SVG."""
+    if run["question"] in TABLES:
+        return {}
+    return {
+        picture_name(run, figure): chart(f"{TITLES[run['question']]}: {figure.title}", panels(run, figure))
+        for figure in figures(run["question"])
+    }
+
+
+def picture_name(run: dict, figure: Figure) -> str:
+    several = len(figures(run["question"])) > 1
+    return f"{run['question']}-{figure.key.split('_')[0]}.svg" if several else f"{run['question']}.svg"
+
+
+# --- All that was measured
 
 
 def work_row(samples: list[dict], floor: float | None) -> Row:
-    cpu = median(samples, "cpu_us")
-    what = "message" if "messages_per_second" in samples[0] else "handshake"
-    row = {
-        f"CPU per {what}": time_text(cpu / 1e6),
-        "of the floor": f"{cpu / floor:.2f}" if floor else "",
-        "spread": spread(samples, "cpu_us"),
-        f"{what}s/s": f"{median(samples, f'{what}s_per_second'):,.0f}",
-        "server busy": f"{median(samples, 'cpu_share'):.0%}",
-    }
-    latencies = [name for name in ("p50", "p99") if f"{name}_ms" in samples[0]]
-    return row | {name: time_text(median(samples, f"{name}_ms") / 1e3) for name in latencies}
+    """Whatever these samples have of this."""
+    columns: list[tuple[str, str, Callable[[float], str]]] = [
+        ("bytes_per_connection", "bytes per connection", lambda size: f"{size:,.0f}"),
+        ("cpu_us", "CPU per message", lambda us: time_text(us / 1e6)),
+        ("messages_per_second", "messages/s", lambda rate: f"{rate:,.0f}"),
+        ("handshakes_per_second", "handshakes/s", lambda rate: f"{rate:,.0f}"),
+        ("cpu_share", "server busy", "{:.0%}".format),
+        ("load_share", "load busy", "{:.0%}".format),
+        ("p50_ms", "p50", lambda ms: time_text(ms / 1e3)),
+        ("p99_ms", "p99", lambda ms: time_text(ms / 1e3)),
+        ("memory_growth", "memory growth", memory_text),
+        ("unfinished", "not received in time", lambda count: f"{count:,.0f}"),
+        ("withheld", "not even sent", lambda count: f"{count:,.0f}"),
+    ]
+    row: Row = {}
+    for key, title, text in columns:
+        if found := values(samples, key):
+            row[title] = text(median(found))
+            if key in ("cpu_us", "bytes_per_connection"):
+                row["spread"] = spread(found)
+            if key == "cpu_us" and floor:
+                row["of the floor"] = f"{median(found) / floor:.2f}"
+    return row
 
 
-def idle_row(samples: list[dict]) -> Row:
-    return {
-        "bytes per connection": f"{median(samples, 'bytes_per_connection'):,.0f}",
-        "spread": spread(samples, "bytes_per_connection"),
-    }
-
-
-def spread(samples: list[dict], key: str) -> str:
-    """How far the lowest and the highest sample lie from the median."""
-    values = [sample[key] for sample in samples]
-    middle = statistics.median(values)
-    return f"{min(values) / middle - 1:+.0%} {max(values) / middle - 1:+.0%}"
-
-
-# --- One question
+def peer_row(peer: str, samples: list[dict], floor: float | None) -> Row:
+    good = [sample for sample in samples if is_good(sample)]
+    if not good:
+        first = "bytes per connection" if samples[0].get("load") == "idle" else "CPU per message"
+        return {"": peer, first: "not measured"}
+    failed = f" ({len(samples) - len(good)} of {len(samples)} samples failed)" if len(good) < len(samples) else ""
+    return {"": peer + failed} | work_row(good, floor)
 
 
 def scenario_tables(run: dict) -> str:
     text = ""
-    for (connections, size, window), samples in grouped(run["samples"], "connections", "size", "window").items():
-        what = f", {bytes_text(size)}, {window} under way" if size else ""
-        text += f"\n**{connections:,} connections{what}**\n\n"
-        peers = {peer: found for (peer,), found in grouped(samples, "peer").items()}
-        good = {peer: [sample for sample in found if "error" not in sample] for peer, found in peers.items()}
-        floor = median(good["floor"], "cpu_us") if good.get("floor") and run["question"] != "idle" else None
-        order = [peer for peer in run.get("peers", peers) if peer in peers]
-        text += table([peer_row(run["question"], peer, good[peer], len(peers[peer]), floor) for peer in order])
+    for name, samples in by_scenario(run).items():
+        peers = by_peer(run, samples)
+        floor = values(peers.get("floor", []), "cpu_us")
+        rows = [peer_row(peer, found, median(floor) if floor else None) for peer, found in peers.items()]
+        text += f"\n**{name}**\n\n{table(rows)}"
     return text
 
 
-def peer_row(question: str, peer: str, good: list[dict], count: int, floor: float | None) -> Row:
-    failed = f" ({count - len(good)} of {count} samples failed)" if len(good) < count else ""
-    row = {"": peer + failed}
-    if good:
-        row |= idle_row(good) if question == "idle" else work_row(good, floor)
-    return row
-
-
-def parts_tables(run: dict) -> str:
+def question_text(run: dict) -> str:
     text = ""
-    for (question,), samples in grouped(run["samples"], "question").items():
+    for figure in figures(run["question"]):
+        text += f"\n{figure.title}:\n\n{summary(run, figure)}"
+        text += f"\n![{figure.title}](plots/{picture_name(run, figure)})\n"
+    return f"{text}\n<details><summary>All figures</summary>\n{scenario_tables(run)}\n</details>\n"
+
+
+# --- Questions whose samples are not of peers
+
+
+def part_samples(run: dict) -> list[dict]:
+    """One for each contender: what was measured, and the median in seconds for one message."""
+    if "samples" in run:  # as earlier runs kept them
+        return run["samples"]
+    return [
+        measured["extra_info"] | {"median": measured["stats"]["median"] / measured["extra_info"]["messages"]}
+        for measured in run["benchmarks"]
+    ]
+
+
+def parts_text(run: dict) -> str:
+    text = ""
+    for (question,), samples in grouped(part_samples(run), "question").items():
         rows = []
         for (size,), found in sorted(grouped(samples, "size").items()):
             times = {sample["contender"]: sample["median"] for sample in found}
@@ -125,7 +234,7 @@ def parts_tables(run: dict) -> str:
     return text
 
 
-def adversary_tables(run: dict) -> str:
+def adversary_text(run: dict) -> str:
     """What guests waited for without and with the attack, and what the server held before, at most and after."""
     text = f"\n{run['connections']:,} attackers of each kind; {run['guests']} guests who stay. "
     text += f"{sum(len(sample['after']['failures']) for sample in run['samples'])} failures among guests.\n"
@@ -153,8 +262,24 @@ def adversary_row(kind: str, sample: dict) -> Row:
     }
 
 
-# Questions whose samples are not of peers
-TABLES = {"parts": parts_tables, "adversary": adversary_tables}
+TABLES = {"parts": parts_text, "adversary": adversary_text}
+
+
+# --- All questions
+
+
+def not_measured_text(runs: list[dict]) -> str:
+    """Who has no figures where, and why: this comes first."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for run in runs:
+        for sample in run.get("samples", []) if run["question"] not in TABLES else []:
+            why = sample.get("not_measured", sample.get("error"))
+            if why:
+                where = f"{TITLES[run['question']].lower()} ({scenario_text(sample)})"
+                found.setdefault((sample["peer"], why), {})[where] = None
+    lines = [f"- **{peer}**: {why}. Missing: {'; '.join(where)}.\n" for (peer, why), where in sorted(found.items())]
+    lines += [f"- {complaint}\n" for run in runs for complaint in run.get("not_measured", [])]
+    return "\n## Who is not measured, and why\n\n" + "".join(lines) if lines else ""
 
 
 def section(run: dict) -> str:
@@ -163,15 +288,33 @@ def section(run: dict) -> str:
     where = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
     how = f" {run['rounds']} samples of {run['seconds']:g} s each." if "rounds" in run else ""
     head = f"\n## {TITLES[run['question']]}\n\n{run['date'][:10]}, commit {run['commit']}; {where}; {versions}.{how}\n"
-    return head + TABLES.get(run["question"], scenario_tables)(run)
+    return head + TABLES.get(run["question"], question_text)(run)
 
 
-def main() -> None:
-    runs = sorted((json.loads(path.read_text()) for path in HERE.glob("results/*.json")), key=lambda run: run["date"])
+def load(files: Iterable[Path]) -> list[dict]:
+    """The newest run of each question, in the order of the page."""
+    runs = sorted((json.loads(path.read_text()) for path in files), key=lambda run: run["date"])
     newest = {run["question"]: run for run in runs}
-    readme = HERE / "README.md"
-    prose = readme.read_text().partition(MARK)[0]
-    readme.write_text(prose + MARK + "".join(section(newest[question]) for question in TITLES if question in newest))
+    return [newest[question] for question in TITLES if question in newest]
+
+
+def text(runs: list[dict]) -> str:
+    return not_measured_text(runs) + "".join(section(run) for run in runs)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=HERE / "results", metavar="FOLDER")
+    parser.add_argument("--readme", type=Path, default=HERE / "README.md", metavar="FILE")
+    options = parser.parse_args(arguments)
+    runs = load(options.results.glob("*.json"))
+    prose = options.readme.read_text().partition(MARK)[0]
+    options.readme.write_text(prose + MARK + text(runs))
+    plots = options.readme.parent / "plots"
+    plots.mkdir(exist_ok=True)
+    for run in runs:
+        for name, picture in pictures(run).items():
+            (plots / name).write_text(picture)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define BIT_FIN 0x80
+#define BIT_RSV1 0x40
 #define BIT_MASK 0x80
 
 typedef struct {
@@ -37,7 +38,7 @@ typedef struct {
     int starts, ends; /* whether this is the first stretch of its frame, and the last */
 } stretch_t;
 
-static void fail(const char *what)
+static _Noreturn void fail(const char *what)
 {
     perror(what);
     exit(2);

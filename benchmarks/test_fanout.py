@@ -19,7 +19,7 @@ from websockets.asyncio.server import serve as serve_websockets
 import fastws
 from fastws import http, ws
 
-from .test_reader import REQUEST
+from .inprocess import REQUEST
 
 CLIENTS = 100
 RECEIVED_LEN = 65536  # bytes that a client's socket holds for sure; no round sends it more

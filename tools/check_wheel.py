@@ -21,7 +21,15 @@ WHEEL_NEEDS = ["fastws/__init__.py", "fastws/py.typed", "fastws/_speedups.pyi"]
 SDIST_NEEDS = [
     *WHEEL_NEEDS,
     *["setup.py", "pyproject.toml", "Makefile", "README.md", "CHANGELOG.md", "LICENSE", "CONTRIBUTING.md"],
-    *["fastws/_speedups.pyx", "fastws/core/", "tests/", "examples/", "tools/check_wheel.py", ".ci/run"],
+    *[
+        "fastws/_speedups.pyx",
+        "fastws/core/",
+        "tests/",
+        "examples/",
+        "benchmarks/load.c",
+        "tools/check_wheel.py",
+        ".ci/run",
+    ],
 ]
 SDIST_FORBIDS = re.compile(r"\.so$|\.py[co]$|__pycache__|(^|/)_speedups\.c$")
 # Names of ELF and Mach-O sections; a stripped release has none of them.

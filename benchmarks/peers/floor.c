@@ -3,7 +3,8 @@
  *   floor MODE      echo, or broadcast: every message to all connections; prints its port
  *
  * It collects what one read brought, or one turn of the loop, into one send per connection. It speaks with load.c only:
- * it answers the one handshake key that load.c sends, believes every frame and expects one publisher.
+ * it answers the one handshake key that load.c sends, believes every frame, and expects one publisher, or several whose
+ * messages are so small that each comes whole with one read.
  */
 #include "../stream.h"
 #include "mask.h"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from common import BACKLOG, HOST, MODE, run
+from common import BACKLOG, HOST, MAX_SIZE, OPTIONS, run, tls_context
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
-MAX_FRAME_SIZE = 1 << 30
 transports: set[WSTransport] = set()
 
 
@@ -34,8 +33,10 @@ class Broadcast(WSListener):
 
 
 async def listen() -> int:
-    listener = {"echo": Echo, "broadcast": Broadcast}[MODE]
-    server = await ws_create_server(lambda request: listener(), HOST, 0, max_frame_size=MAX_FRAME_SIZE, backlog=BACKLOG)
+    listener = {"echo": Echo, "broadcast": Broadcast}[OPTIONS.mode]
+    server = await ws_create_server(
+        lambda request: listener(), HOST, 0, ssl=tls_context(), max_frame_size=MAX_SIZE, backlog=BACKLOG
+    )
     return server.sockets[0].getsockname()[1]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common import BACKLOG, HOST, MODE, run
+from common import BACKLOG, HOST, OPTIONS, run, tls_context
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 
@@ -17,8 +17,9 @@ async def publish(connection: ServerConnection) -> None:
 
 
 async def listen() -> int:
-    handler = {"echo": echo, "broadcast": publish}[MODE]
-    server = await serve(handler, HOST, 0, compression=None, max_size=None, backlog=BACKLOG)
+    handler = {"echo": echo, "broadcast": publish}[OPTIONS.mode]
+    compression = "deflate" if OPTIONS.deflate else None
+    server = await serve(handler, HOST, 0, compression=compression, max_size=None, backlog=BACKLOG, ssl=tls_context())
     return server.sockets[0].getsockname()[1]
 
 

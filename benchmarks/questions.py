@@ -1,0 +1,125 @@
+"""What is asked end to end, over real sockets: each question with its scenarios, and who answers them.
+
+The order of questions and scenarios is that of the tables.
+"""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass
+
+from contenders import PEERS
+
+ALL = tuple(PEERS)
+ONE_FASTWS = tuple(name for name in ALL if name != "fastws async")  # where no handler runs, or but once for very many
+# Where one sample takes long: of several ways of the same library the fastest
+FEW = tuple(name for name in ONE_FASTWS if name not in ("uvicorn websockets", "uvicorn wsproto"))
+
+SPARE_FILES = 500  # that load and server need besides connections
+
+
+def most_receivers() -> int:
+    """Ten thousand where load and server may open so many files, else eight."""
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 10_000 if limit == resource.RLIM_INFINITY or limit >= 10_000 + SPARE_FILES else 8_000
+
+
+MOST = most_receivers()
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What one table is about.
+
+    Attributes:
+        load: what the load generator does; see load.c.
+        connections: how many, those that stall included.
+        size: bytes of a message.
+        window: messages under way, of each who sends.
+        stalled: of the connections, those that never read.
+        rate: messages a second, where they do not depend on answers.
+        deflate: whether the server compresses.
+        tls: whether the connections are secure.
+        peers: who is measured.
+        lasts: how much longer a sample is than others.
+        rounds: samples at most.
+        quick: whether it belongs to the quick subset.
+    """
+
+    load: str
+    connections: int
+    size: int = 0
+    window: int = 1
+    stalled: int = 0
+    rate: int = 0
+    deflate: bool = False
+    tls: bool = False
+    peers: tuple[str, ...] = ALL
+    lasts: float = 1.0
+    rounds: int = 100
+    quick: bool = False
+
+    @property
+    def mode(self) -> str:
+        """What the server has to do."""
+        return "echo" if self.load in ("echo", "handshake", "idle") else "broadcast"
+
+    def facts(self) -> dict[str, object]:
+        """Return what a sample says about its scenario."""
+        names = ("load", "connections", "size", "window", "stalled", "rate", "deflate", "tls")
+        return {name: getattr(self, name) for name in names}
+
+
+def echo(connections: int, size: int, window: int, **more: object) -> Scenario:
+    return Scenario("echo", connections, size, window, **more)
+
+
+def fanout(connections: int, size: int, window: int, **more: object) -> Scenario:
+    peers = FEW if connections >= 8000 or more.get("deflate") else ONE_FASTWS
+    return Scenario("broadcast", connections, size, window, **{"peers": peers} | more)
+
+
+def slow(stalled: int, **more: object) -> Scenario:
+    return Scenario("slow", 100, 8192, stalled=stalled, rate=400, lasts=2.0, peers=ONE_FASTWS, **more)
+
+
+def idle(connections: int, **more: object) -> Scenario:
+    return Scenario("idle", connections, rounds=1, peers=ONE_FASTWS, **more)
+
+
+QUESTIONS: dict[str, list[Scenario]] = {
+    "echo": [
+        echo(1, 64, 1),
+        echo(1, 64, 32),
+        echo(100, 64, 1, quick=True),
+        echo(100, 64, 32, quick=True),
+        echo(1000, 64, 1),
+        echo(1000, 64, 32),
+        echo(1, 16384, 1),
+        echo(100, 16384, 32, peers=FEW),
+        echo(1, 1 << 20, 1),
+    ],
+    "broadcast": [
+        fanout(100, 64, 1),
+        fanout(100, 64, 16),
+        fanout(1000, 64, 1, quick=True),
+        fanout(1000, 64, 16),
+        fanout(MOST, 64, 1, rounds=2),
+        fanout(MOST, 64, 16, rounds=2),
+        fanout(1000, 1024, 1, deflate=True),
+        fanout(1000, 1024, 16, deflate=True),
+    ],
+    "chat": [
+        Scenario("chat", 10, 64, 1, peers=ONE_FASTWS),
+        Scenario("chat", 100, 64, 1, peers=ONE_FASTWS, quick=True),
+    ],
+    "slow": [slow(0), slow(5), slow(20, quick=True)],
+    "handshake": [Scenario("handshake", 64, peers=ONE_FASTWS, quick=True)],
+    "idle": [idle(1000, quick=True), idle(8000), idle(8000, deflate=True)],
+    "tls": [
+        echo(100, 64, 1, tls=True, peers=FEW),
+        echo(100, 16384, 1, tls=True, peers=FEW),
+        fanout(1000, 64, 1, tls=True, peers=FEW, rounds=2, quick=True),
+        fanout(1000, 64, 16, tls=True, peers=FEW, rounds=2),
+    ],
+}
