@@ -22,10 +22,10 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ._speedups import SocketTransport
 from .proxy_protocol import MAX_HEADER_LENGTH, MalformedHeaderError, read_header
 
 if TYPE_CHECKING:
+    from ._speedups import SocketTransport
     from .census import Census
     from .deadlines import Deadlines
     from .options import Options
@@ -41,7 +41,7 @@ ACCEPT_AT_ONCE: Final = 16  # connections, before others have their turn
 
 _Address = tuple[str, int] | None
 _MakeProtocol = Callable[[_Address], asyncio.Protocol]
-_MakeTransport = Callable[[int, asyncio.Protocol], SocketTransport]
+_MakeTransport = Callable[[int, asyncio.Protocol], "SocketTransport"]
 
 
 class Listener:
