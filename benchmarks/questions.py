@@ -18,13 +18,13 @@ FEW = tuple(name for name in ONE_FASTWS if name not in ("uvicorn websockets", "u
 SPARE_FILES = 500  # that load and server need besides connections
 
 
-def most_receivers() -> int:
-    """Ten thousand where load and server may open so many files, else eight."""
+def possible(*connections: int) -> list[int]:
+    """Return for how many of these connections load and server may open enough files."""
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 10_000 if limit == resource.RLIM_INFINITY or limit >= 10_000 + SPARE_FILES else 8_000
+    return [count for count in connections if limit == resource.RLIM_INFINITY or limit >= count + SPARE_FILES]
 
 
-MOST = most_receivers()
+MOST = max(possible(8_000, 10_000))
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,16 @@ QUESTIONS: dict[str, list[Scenario]] = {
     ],
     "slow": [slow(0), slow(5), slow(20, quick=True)],
     "handshake": [Scenario("handshake", 64, peers=ONE_FASTWS, quick=True)],
-    "idle": [idle(1000, quick=True), idle(8000), idle(8000, deflate=True)],
+    "idle": [
+        idle(1000, quick=True),
+        idle(8000),
+        idle(8000, deflate=True),
+        *[Scenario("idle", count, rounds=1, peers=("floor", "fastws")) for count in possible(19_000)],
+    ],
+    "scale": [
+        Scenario("broadcast", count, 64, peers=("floor", "fastws"), rounds=2)
+        for count in possible(1_000, 5_000, 10_000, 15_000, 19_000)
+    ],
     "tls": [
         echo(100, 64, 1, tls=True, peers=FEW),
         echo(100, 16384, 1, tls=True, peers=FEW),

@@ -25,6 +25,7 @@ TITLES = {
     "slow": "Clients that do not read",
     "handshake": "Opening handshakes",
     "idle": "Memory of a connection that says nothing",
+    "scale": "More and more connections",
     "tls": "The same over TLS",
     "parts": "The parts, in process",
     "adversary": "Under attack",
