@@ -17,6 +17,7 @@ from fastws.census import Census
 from fastws.forwarded import TrustedProxies
 from fastws.http1 import HttpLimits, HttpProtocol
 from fastws.service import Router, compile
+from fastws.turns import Turns
 
 from .inputs import join, pieces, split
 
@@ -85,7 +86,7 @@ class Transport:
         return self.ended
 
 
-class Turns:
+class Loop:
     """A loop that takes its next turns when it is told to."""
 
     def __init__(self) -> None:
@@ -110,7 +111,8 @@ class Server:
     closing = False
 
     def __init__(self) -> None:
-        self.loop = Turns()
+        self.loop = Loop()
+        self.turns = Turns(self.loop)
         self.http_connections: set[HttpProtocol] = set()
         self.census = Census(max_handshakes=1, max_per_address=None)
         self.websocket = None
