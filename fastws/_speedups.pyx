@@ -7,7 +7,9 @@ those above it.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE, PyBuffer_FillInfo
+from cpython.buffer cimport (
+    PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
+)
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -78,6 +80,9 @@ cdef extern from "<sys/socket.h>" nogil:
         size_t msg_iovlen
     ssize_t send(int fd, const void *data, size_t length, int flags)
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
+
+cdef extern from "vector.h" nogil:
+    bint fastws_use_vectors(bint wanted)
 
 cdef extern from "mask.h" nogil:
     uint32_t fastws_mask_load(const uint8_t *key)
