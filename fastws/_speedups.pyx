@@ -52,6 +52,8 @@ cdef extern from "Python.h":
     # New references whose bytes are filled in afterwards
     PyObject *PyBytes_FromStringAndSize(const char *data, Py_ssize_t length) except NULL
     PyObject *PyUnicode_New(Py_ssize_t length, unsigned int highest) except NULL
+    int PyUnicode_Resize(PyObject **text, Py_ssize_t length) except -1
+    int _PyBytes_Resize(PyObject **data, Py_ssize_t length) except -1
     PyObject *PyUnicode_DecodeUTF8(const char *data, Py_ssize_t length, const char *errors) except NULL
     char *PyBytes_DATA "PyBytes_AS_STRING"(PyObject *data)
     void *PyUnicode_DATA(PyObject *text)
@@ -104,6 +106,7 @@ cdef class Members
 include "core/link.pxi"          # intrusive lists
 include "core/frame.pxi"         # a frame header, and the shared chunk of frames on their way out
 include "core/deflate.pxi"       # compressed messages: what is remembered of them
+include "core/message.pxi"       # a message in the making, gathered in its final object
 include "core/reader.pxi"        # bytes in, messages and control frames out
 include "core/writer.pxi"        # the outlet of a connection: pending, sent
 include "core/backlog.pxi"       # what waits for a peer that does not read, and what is dropped of it
