@@ -104,31 +104,34 @@ static inline uint64_t fastws_mask_words(uint8_t *dst, const uint8_t *src, size_
 }
 
 #ifdef FASTWS_AVX2
-/* At least 32 bytes. */
+/* At least 32 bytes. In between the first and the last vector, which are written at the end, dst is aligned. */
 FASTWS_VECTOR_TARGET static uint64_t fastws_mask_avx2(uint8_t *dst, const uint8_t *src, size_t length, uint32_t key)
 {
-    const __m256i wide = _mm256_set1_epi32((int)key);
+    size_t i = -(uintptr_t)dst & 31;
+    const __m256i first_wide = _mm256_set1_epi32((int)key);
+    const __m256i wide = _mm256_set1_epi32((int)fastws_mask_rotate(key, i));
     const __m256i last_wide = _mm256_set1_epi32((int)fastws_mask_rotate(key, length));
-    const __m256i last = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(src + length - 32)), last_wide);
-    __m256i seen0 = last, seen1 = last, word0, word1;
+    const __m256i first = _mm256_loadu_si256((const __m256i *)src) ^ first_wide;
+    const __m256i last = _mm256_loadu_si256((const __m256i *)(src + length - 32)) ^ last_wide;
+    __m256i seen0 = first, seen1 = last, word0, word1;
     uint64_t seen[4];
-    size_t i = 0;
 
     for (; i + 64 <= length; i += 64) {
-        word0 = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(src + i)), wide);
-        word1 = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(src + i + 32)), wide);
-        seen0 = _mm256_or_si256(seen0, word0);
-        seen1 = _mm256_or_si256(seen1, word1);
-        _mm256_storeu_si256((__m256i *)(dst + i), word0);
-        _mm256_storeu_si256((__m256i *)(dst + i + 32), word1);
+        word0 = _mm256_loadu_si256((const __m256i *)(src + i)) ^ wide;
+        word1 = _mm256_loadu_si256((const __m256i *)(src + i + 32)) ^ wide;
+        seen0 |= word0;
+        seen1 |= word1;
+        _mm256_store_si256((__m256i *)(dst + i), word0);
+        _mm256_store_si256((__m256i *)(dst + i + 32), word1);
     }
     if (i + 32 < length) {
-        word0 = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(src + i)), wide);
-        seen0 = _mm256_or_si256(seen0, word0);
-        _mm256_storeu_si256((__m256i *)(dst + i), word0);
+        word0 = _mm256_loadu_si256((const __m256i *)(src + i)) ^ wide;
+        seen0 |= word0;
+        _mm256_store_si256((__m256i *)(dst + i), word0);
     }
+    _mm256_storeu_si256((__m256i *)dst, first);
     _mm256_storeu_si256((__m256i *)(dst + length - 32), last);
-    _mm256_storeu_si256((__m256i *)seen, _mm256_or_si256(seen0, seen1));
+    _mm256_storeu_si256((__m256i *)seen, seen0 | seen1);
     return seen[0] | seen[1] | seen[2] | seen[3];
 }
 #endif
