@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fastws._speedups import use_vectors
+
 SIZES = "1,64,1024,16384,65536,1048576"
 
 
@@ -15,6 +17,14 @@ def pytest_generate_tests(metafunc):
     if "size" in metafunc.fixturenames:
         sizes = [int(size) for size in metafunc.config.getoption("--sizes").split(",")]
         metafunc.parametrize("size", sizes, scope="session")
+
+
+@pytest.fixture(params=["vectors", "plain loops"])
+def fastws_kernels(request):
+    """For contenders that are all fastws: with the vectors of this machine, and without."""
+    before = use_vectors(request.param == "vectors")
+    yield request.param
+    use_vectors(before)
 
 
 @pytest.fixture
