@@ -8,6 +8,8 @@ import warnings
 
 import pytest
 
+from fastws._speedups import use_vectors
+
 from .machine import machine
 
 SIZES = "1,64,1024,16384,65536,1048576"
@@ -46,6 +48,14 @@ def nobody_logs():
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(params=["vectors", "plain loops"])
+def fastws_kernels(request):
+    """For contenders that are all fastws: with the vectors of this machine, and without."""
+    before = use_vectors(request.param == "vectors")
+    yield request.param
+    use_vectors(before)
 
 
 @pytest.fixture

@@ -30,8 +30,17 @@ CONTENDERS = {
 }
 
 
+def payload(size: int) -> bytes:
+    return (bytes(i & 0xFF for i in range(256)) * (size // 256 + 1))[:size]
+
+
 @pytest.mark.parametrize("contender", CONTENDERS)
 def test_mask(measure, contender, size):
-    data = bytes(i & 0xFF for i in range(256)) * (size // 256 + 1)
-    expected = mask(data[:size], KEY)
-    assert measure("mask", size, contender, CONTENDERS[contender], data[:size], KEY) == expected
+    data = payload(size)
+    assert measure("mask", size, contender, CONTENDERS[contender], data, KEY) == mask(data, KEY)
+
+
+def test_mask_vectors(measure, fastws_kernels, size):
+    """Do vectors that not every machine has pay?"""
+    data = payload(size)
+    assert measure("mask in fastws", size, fastws_kernels, mask, data, KEY) == mask(data, KEY)

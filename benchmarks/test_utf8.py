@@ -20,9 +20,18 @@ CONTENDERS = {
 }
 
 
+def text(script: str, size: int) -> bytes:
+    unit = SCRIPTS[script].encode()
+    return unit * max(1, size // len(unit))
+
+
 @pytest.mark.parametrize("contender", CONTENDERS)
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_utf8(measure, script, contender, size):
-    unit = SCRIPTS[script].encode()
-    data = unit * max(1, size // len(unit))
-    assert measure(f"UTF-8, {script}", size, contender, CONTENDERS[contender], data)
+    assert measure(f"UTF-8, {script}", size, contender, CONTENDERS[contender], text(script, size))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_utf8_vectors(measure, script, fastws_kernels, size):
+    """Do vectors pay?"""
+    assert measure(f"UTF-8 in fastws, {script}", size, fastws_kernels, is_utf8, text(script, size))

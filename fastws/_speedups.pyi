@@ -480,6 +480,9 @@ class FrameReader:
     def feed(self, data: _Data) -> list[tuple[int, str | bytes | None]]:
         """Take bytes; returns the events in them: opcode and message, or last the close code to fail with and None."""
 
+def use_vectors(wanted: bool) -> bool:
+    """Use vectors where this machine has them, or plain loops; returns whether vectors were used until now."""
+
 def mask(data: _Data, key: bytes, done: int = 0) -> bytes:
     """Apply a masking key to data that follows `done` bytes of the same payload (RFC 6455 section 5.3)."""
 

@@ -7,7 +7,9 @@ those above it.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE, PyBuffer_FillInfo
+from cpython.buffer cimport (
+    PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
+)
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -51,6 +53,8 @@ cdef extern from "Python.h":
     # New references whose bytes are filled in afterwards
     PyObject *PyBytes_FromStringAndSize(const char *data, Py_ssize_t length) except NULL
     PyObject *PyUnicode_New(Py_ssize_t length, unsigned int highest) except NULL
+    int PyUnicode_Resize(PyObject **text, Py_ssize_t length) except -1
+    int _PyBytes_Resize(PyObject **data, Py_ssize_t length) except -1
     PyObject *PyUnicode_DecodeUTF8(const char *data, Py_ssize_t length, const char *errors) except NULL
     char *PyBytes_DATA "PyBytes_AS_STRING"(PyObject *data)
     void *PyUnicode_DATA(PyObject *text)
@@ -80,6 +84,9 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void *data, size_t length, int flags)
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
 
+cdef extern from "vector.h" nogil:
+    bint fastws_use_vectors(bint wanted)
+
 cdef extern from "mask.h" nogil:
     uint32_t fastws_mask_load(const uint8_t *key)
     uint32_t fastws_mask_rotate(uint32_t key, size_t done)
@@ -102,6 +109,7 @@ include "core/link.pxi"          # intrusive lists
 include "core/libuv.pxi"         # what we call of uvloop's libuv
 include "core/frame.pxi"         # a frame header, and the shared chunk of frames on their way out
 include "core/deflate.pxi"       # compressed messages: what is remembered of them
+include "core/message.pxi"       # a message in the making, gathered in its final object
 include "core/reader.pxi"        # bytes in, messages and control frames out
 include "core/writer.pxi"        # the outlet of a connection: pending, sent
 include "core/backlog.pxi"       # what waits for a peer that does not read, and what is dropped of it

@@ -79,6 +79,14 @@ class Failures(logging.Handler):
         return [record.getMessage() for record in self.records]
 
 
+@pytest.fixture(scope="module", params=[True, False], ids=["vectors", "plain"])
+def vectors(request):
+    """Run on the vectors that this machine has, and on the plain loops that all have."""
+    before = _speedups.use_vectors(request.param)
+    yield
+    _speedups.use_vectors(before)
+
+
 @pytest.fixture
 def failures():
     """For tests that expect errors: those that were logged."""

@@ -10,6 +10,7 @@ from fastws._speedups import mask
 
 from . import reference
 
+pytestmark = pytest.mark.usefixtures("vectors")
 KEY = b"\x37\xfa\x21\x3d"
 PATTERN = bytes(i * 167 + 13 & 0xFF for i in range(400))
 
@@ -32,7 +33,14 @@ def test_every_length_is_masked_at_every_alignment_of_the_key(length):
         assert mask(PATTERN[:length], KEY, done) == reference.mask(PATTERN[:length], KEY, done)
 
 
-@pytest.mark.parametrize("cut", range(67))
+@pytest.mark.parametrize("length", range(301))
+def test_every_length_is_masked_at_every_alignment_of_the_data(length):
+    expected = reference.mask(PATTERN[:length], KEY)
+    for offset in range(33):
+        assert mask(memoryview(b"." * offset + PATTERN[:length])[offset:], KEY) == expected
+
+
+@pytest.mark.parametrize("cut", range(301))
 def test_a_payload_in_two_pieces_is_masked_like_the_whole(cut):
     assert mask(PATTERN[:cut], KEY) + mask(PATTERN[cut:], KEY, cut) == mask(PATTERN, KEY)
 
@@ -55,6 +63,9 @@ def test_the_argument_stays_as_it_was(kind):
     assert bytes(data) == b"\x01\x02\x03\x04\x05\x06\x07\x08\x09"
 
 
-@given(st.binary(max_size=600), st.binary(min_size=4, max_size=4), st.integers(0, 2**40))
+PAYLOADS = st.one_of(st.binary(max_size=600), st.binary(min_size=1, max_size=9).map(lambda unit: unit * 100))
+
+
+@given(PAYLOADS, st.binary(min_size=4, max_size=4), st.integers(0, 2**40))
 def test_the_core_masks_as_the_reference_does(data, key, done):
     assert mask(data, key, done) == reference.mask(data, key, done)

@@ -176,7 +176,8 @@ def test_text_that_is_not_utf8_fails_with_1007_in_one_frame_or_cut_anywhere(data
         assert_frames_read([first, b"\x89\x00", last], [(PING, b"")] if ping_is_read else [], 1007)
 
 
-@pytest.mark.parametrize("length", [*range(1, 41), 63, 64, 65])
+@pytest.mark.usefixtures("vectors")
+@pytest.mark.parametrize("length", [*range(1, 41), 63, 64, 65, 95, 97, 127, 128, 129, 191, 193])
 def test_one_wrong_byte_is_found_at_every_place_of_a_whole_text(length):
     for place in range(length):
         text = b"x" * place + b"\x80" + b"x" * (length - place - 1)

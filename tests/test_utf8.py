@@ -12,6 +12,8 @@ from fastws._speedups import is_utf8
 
 from . import reference
 
+pytestmark = pytest.mark.usefixtures("vectors")
+
 # Both sides of every boundary that RFC 3629 draws
 EDGES = [0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF]
 LEADS = [0x7F, 0x80, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF]
@@ -84,6 +86,38 @@ def test_what_is_invalid_is_found_behind_any_length_of_ascii(data, needed, befor
     assert is_utf8(b"x" * before + data + b"x" * 9) is False
 
 
+@pytest.mark.parametrize(("data", "needed"), INVALID.values(), ids=INVALID)
+@pytest.mark.parametrize("around", ["x", "é", "€", "\U0001f600"])
+def test_what_is_invalid_is_found_anywhere_in_a_long_text(data, needed, around):
+    unit = around.encode()
+    for count in range(64, 64 + 100 // len(unit)):
+        text = unit * count + data + unit * 80
+        wrong = count * len(unit) + needed
+        assert is_utf8(text) is False
+        assert is_utf8(text[:wrong]) is False
+        assert is_utf8(text[: wrong - 1]) is not False
+
+
+@pytest.mark.parametrize("length", range(1, 301))
+def test_every_length_is_judged_at_every_alignment(length):
+    right = ("a" * 40 + "é€\U0001f600" * 30).encode()[:length]
+    expected = reference.is_utf8(right)
+    for offset in range(33):
+        data = memoryview(b"." * offset + right + b"\xff")[offset:]
+        assert is_utf8(data[:length]) is expected
+        assert is_utf8(data) is False
+
+
+@pytest.mark.parametrize("unit", ["x", "é", "€", "\U0001f600", "aé€\U0001f600"])
+def test_a_long_text_is_judged_the_same_wherever_it_is_cut(unit):
+    right = (unit * 400).encode()[:400]
+    for data in (right, right[:200] + b"\xc0" + right[201:], right[:399] + b"\xff"):
+        expected = reference.is_utf8(data)
+        for cut in range(len(data) + 1):
+            assert is_utf8(data[:cut], data[cut:]) is expected
+            assert is_utf8(data[:cut], data[cut : cut + 1], data[cut + 1 :]) is expected
+
+
 @pytest.mark.parametrize("data", [b"\xc3", b"\xe2", b"\xe2\x82", b"\xf0", b"\xf0\x9f", b"\xf0\x9f\x98"])
 @pytest.mark.parametrize("before", [b"", b"seven..", b"eight...", "é".encode() * 5])
 def test_a_character_that_is_not_complete_is_neither(data, before):
@@ -113,6 +147,18 @@ def test_all_sequences_around_the_boundaries_are_judged_as_the_reference_does(le
 @given(st.lists(st.one_of(st.text().map(str.encode), st.binary(max_size=12)), max_size=6))
 def test_pieces_cut_anywhere_are_judged_as_the_reference_does(parts):
     assert is_utf8(*parts) is reference.is_utf8(b"".join(parts))
+
+
+LONG = st.one_of(st.text(max_size=8).map(str.encode), st.binary(max_size=8)).flatmap(
+    lambda unit: st.integers(0, 80).map(lambda count: unit * count)
+)
+
+
+@given(st.lists(st.one_of(LONG, st.binary(max_size=4)), max_size=6), st.lists(st.integers(0, 1 << 12), max_size=4))
+def test_long_texts_cut_anywhere_are_judged_as_the_reference_does(parts, places):
+    data = b"".join(parts)
+    bounds = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    assert is_utf8(*[data[start:end] for start, end in itertools.pairwise(bounds)]) is reference.is_utf8(data)
 
 
 @given(st.text(min_size=1), st.data())

@@ -19,12 +19,13 @@ cdef void check_reader(const reader_t *reader) noexcept:
     cdef const partial_t *partial = reader.partial
     if partial is NULL:
         return
-    must(partial.spill_len or partial.in_payload or partial.message_opcode)
+    must(partial.spill_len or partial.in_payload or partial.message.opcode)
     must(partial.spill_len < MAX_HEADER_LEN and partial.control_len <= MAX_CONTROL_LEN)
     must(partial.in_payload == (partial.remaining > 0))
-    must(partial.message_len <= partial.message_capacity)
-    must(partial.message_len <= reader.max_message_size)
-    must(partial.inflater is NULL or (partial.message_opcode and reader.rsv))
+    must(partial.message.length <= partial.message.capacity)
+    must(partial.message.length <= reader.max_message_size)
+    must((partial.message.object is NULL) == (partial.message.capacity == 0))
+    must(partial.inflater is NULL or (partial.message.opcode and reader.rsv))
 
 
 cdef void check_outlet(const outlet_t *outlet) noexcept:

@@ -40,31 +40,41 @@ cdef class FrameReader:
         return events
 
 
+def use_vectors(bint wanted):
+    """Use vectors where this machine has them, or plain loops; returns whether vectors were used until now."""
+    return fastws_use_vectors(wanted)
+
+
 def mask(data, key, Py_ssize_t done=0):
-    """Apply the masking key to data that follows `done` bytes of the same payload."""
-    cdef bytes source = bytes(data)
+    """Apply the masking key to data that follows `done` bytes of the same payload; it is read where it lies."""
+    cdef Py_buffer source
     cdef bytes wire_key = bytes(key)
-    cdef Py_ssize_t length = len(source)
-    cdef object result
     cdef PyObject *target
     if len(wire_key) != 4:
         raise ValueError("a masking key has 4 bytes")
-    target = PyBytes_FromStringAndSize(NULL, length)
-    result = <object>target
-    Py_DECREF(result)
-    fastws_mask(<uint8_t *>PyBytes_DATA(target), <const uint8_t *>PyBytes_AS_STRING(source), length,
-                fastws_mask_rotate(fastws_mask_load(<const uint8_t *>PyBytes_AS_STRING(wire_key)), done))
+    PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
+    try:
+        target = PyBytes_FromStringAndSize(NULL, source.len)
+        result = <object>target
+        Py_DECREF(result)
+        fastws_mask(<uint8_t *>PyBytes_DATA(target), <const uint8_t *>source.buf, source.len,
+                    fastws_mask_rotate(fastws_mask_load(<const uint8_t *>PyBytes_AS_STRING(wire_key)), done))
+    finally:
+        PyBuffer_Release(&source)
     return result
 
 
 def is_utf8(*pieces):
     """Whether the pieces together are UTF-8; None while they are and the last character is not complete."""
     cdef fastws_utf8_t state
-    cdef bytes data
+    cdef Py_buffer data
+    cdef bint valid
     memset(&state, 0, sizeof(state))
     for piece in pieces:
-        data = bytes(piece)
-        if not fastws_utf8_feed(&state, <const uint8_t *>PyBytes_AS_STRING(data), len(data)):
+        PyObject_GetBuffer(piece, &data, PyBUF_SIMPLE)
+        valid = fastws_utf8_feed(&state, <const uint8_t *>data.buf, data.len)
+        PyBuffer_Release(&data)
+        if not valid:
             return False
     return True if fastws_utf8_complete(&state) else None
 

@@ -11,8 +11,8 @@
 #           |                                                      ^
 #           +------------------- payload cut ----------------------+
 #
-# A message in fragments gathers in partial_t.message whatever its frames look like. Text that is not whole is validated
-# as it comes, so that it fails at its first wrong byte; whole text is validated by decoding it.
+# A message that comes in pieces gathers in partial_t.message, whether it is cut by reads or by frames. Text that is not
+# whole is validated as it comes, so that it fails at its first wrong byte; whole text is validated by decoding it.
 #
 # A compressed message is inflated as it comes, a bounded piece at a time: it is what comes out that gathers, is validated
 # and counts against the limit, whatever a peer made of how few bytes.
@@ -25,8 +25,6 @@ cdef enum event_kind:
     EVENT_CLOSE = OP_CLOSE
     EVENT_PING = OP_PING
     EVENT_PONG = OP_PONG
-
-    FIRST_MESSAGE_LEN = 4096   # bytes; what an incomplete message is given at first
 
 
 ctypedef struct partial_t:
@@ -43,14 +41,10 @@ ctypedef struct partial_t:
     uint8_t control[MAX_CONTROL_LEN]
     uint8_t control_len
     # The message that its frames gather in
-    uint8_t message_opcode     # OP_TEXT, OP_BINARY, or 0 outside of a message
+    message_t message
     PyObject *inflater         # owned; NULL when the message is not compressed
     uint64_t wire_len          # bytes of its frames so far, as the peer sent them
     uint32_t fragments         # frames so far
-    uint8_t *message
-    size_t message_len
-    size_t message_capacity
-    fastws_utf8_t utf8
 
 
 ctypedef struct reader_t:
@@ -95,7 +89,7 @@ cdef void reader_reset(reader_t *reader) noexcept:
     if reader.partial is not NULL:
         live_partials -= 1
         Py_XDECREF(reader.partial.inflater)
-        free(reader.partial.message)
+        Py_XDECREF(reader.partial.message.object)
         free(reader.partial)
         reader.partial = NULL
 
@@ -112,12 +106,12 @@ cdef inline partial_t *reader_partial(reader_t *reader) except NULL:
 
 cdef inline void reader_settle(reader_t *reader) noexcept:
     """Between two frames: drop the partial unless it holds a message."""
-    if reader.partial is not NULL and reader.partial.message_opcode == 0:
+    if reader.partial is not NULL and reader.partial.message.opcode == 0:
         reader_reset(reader)
 
 
 cdef int reader_next(reader_t *reader, uint8_t **position, uint8_t *end, PyObject **result) except? -1:
-    """Take bytes up to the next event, unmasking them where they lie.
+    """Take bytes up to the next event; compressed ones are unmasked where they lie.
 
     Moves *position past what it took. Returns the kind of event, with a new reference in *result: str for a text
     message, bytes for all others; EVENT_NONE while there is none, to be asked again while bytes are left; or minus the
@@ -165,11 +159,9 @@ cdef int reader_next(reader_t *reader, uint8_t **position, uint8_t *end, PyObjec
     partial.remaining = header.length
     partial.control_len = 0
     if header.opcode == OP_TEXT or header.opcode == OP_BINARY:
-        partial.message_opcode = header.opcode
-        partial.message_len = 0
+        message_begin(&partial.message, header.opcode)
         partial.wire_len = 0
         partial.fragments = 0
-        memset(&partial.utf8, 0, sizeof(partial.utf8))
         if header.rsv:
             reader_begin_inflating(reader)
     if header.opcode <= OP_BINARY:
@@ -202,7 +194,7 @@ cdef int reader_spill(reader_t *reader, uint8_t **position, uint8_t *end, header
 cdef inline int reader_admit(const reader_t *reader, const header_t *header) noexcept:
     """Judge a header by what came before it: 0, or minus the close code."""
     cdef const partial_t *partial = reader.partial
-    cdef bint in_message = partial is not NULL and partial.message_opcode != 0
+    cdef bint in_message = partial is not NULL and partial.message.opcode != 0
     # "a server MUST close the connection upon receiving a frame that is not masked", a client the other way (5.1)
     if header.masked != reader.expects_mask:
         return -1002
@@ -216,7 +208,7 @@ cdef inline int reader_admit(const reader_t *reader, const header_t *header) noe
         return reader_admit_compressed(reader, header)
     if header.length > reader.max_message_size:
         return -1009
-    if in_message and partial.message_len > reader.max_message_size - header.length:
+    if in_message and partial.message.length > reader.max_message_size - header.length:
         return -1009
     return 0
 
@@ -241,25 +233,6 @@ cdef inline int reader_whole(const header_t *header, uint8_t **position, PyObjec
     return header.opcode
 
 
-cdef inline int decode_masked(uint8_t *payload, Py_ssize_t length, uint32_t key, PyObject **result) except? -1:
-    """Unmask a whole text; ASCII lands in its final str in one pass, the rest is decoded where it lies."""
-    result[0] = PyUnicode_New(length, 127)
-    if fastws_is_ascii(fastws_mask(<uint8_t *>PyUnicode_DATA(result[0]), payload, length, key)):
-        return EVENT_TEXT
-    Py_CLEAR(result[0])
-    fastws_mask(payload, payload, length, key)
-    return decode_text(payload, length, result)
-
-
-cdef int decode_text(const uint8_t *data, Py_ssize_t length, PyObject **result) except? -1:
-    """EVENT_TEXT with the str, or -1007 for what is not UTF-8 (8.1)."""
-    try:
-        result[0] = PyUnicode_DecodeUTF8(<const char *>data, length, NULL)
-    except UnicodeDecodeError:
-        return -1007
-    return EVENT_TEXT
-
-
 cdef int reader_payload(reader_t *reader, uint8_t **position, uint8_t *end, PyObject **result) except? -1:
     """Take payload of the frame that is coming; an event once its last byte completes a message or control frame."""
     cdef partial_t *partial = reader.partial
@@ -269,25 +242,31 @@ cdef int reader_payload(reader_t *reader, uint8_t **position, uint8_t *end, PyOb
     cdef int failure
     if length > partial.remaining:
         length = <size_t>partial.remaining
-    fastws_mask(payload, payload, length, partial.key)
-    partial.key = fastws_mask_rotate(partial.key, length)
     partial.remaining -= length
     position[0] += length
     if is_control:
-        memcpy(partial.control + partial.control_len, payload, length)
+        fastws_mask(partial.control + partial.control_len, payload, length, partial.key)
         partial.control_len += <uint8_t>length
     elif partial.inflater is not NULL:
+        fastws_mask(payload, payload, length, partial.key)
         failure = reader_inflate(reader, payload, length)
         if failure:
             return failure
-    elif not reader_gather(partial, reader.max_message_size, payload, length):
+    elif not message_append(&partial.message, payload, length, partial.key, reader_most(reader, length)):
         return -1007
+    partial.key = fastws_mask_rotate(partial.key, length)
     if partial.remaining:
         return EVENT_NONE
     partial.in_payload = False
     if is_control:
         return reader_control(reader, result)
     return reader_message(reader, result) if partial.fin else EVENT_NONE
+
+
+cdef inline uint64_t reader_most(const reader_t *reader, size_t length) noexcept:
+    """How long the message can become: its last frame says it, with which `length` bytes are at hand."""
+    cdef const partial_t *partial = reader.partial
+    return partial.message.length + length + partial.remaining if partial.fin else reader.max_message_size
 
 
 cdef int reader_control(reader_t *reader, PyObject **result) except? -1:
@@ -318,7 +297,7 @@ cdef int reader_drain_inflater(reader_t *reader, Inflater inflater) except? -1:
     cdef size_t most, room
     cdef bytes piece
     while True:
-        room = reader.max_message_size - partial.message_len
+        room = reader.max_message_size - partial.message.length
         # One byte more than fits tells whether there is more; none would mean "no limit" to zlib
         most = min(room, <size_t>(INFLATE_LEN - 1)) + 1
         try:
@@ -328,44 +307,19 @@ cdef int reader_drain_inflater(reader_t *reader, Inflater inflater) except? -1:
         inflated_len += PyBytes_GET_SIZE(piece)
         if <size_t>PyBytes_GET_SIZE(piece) > room:
             return -1009
-        if not reader_gather(partial, reader.max_message_size, <const uint8_t *>PyBytes_AS_STRING(piece),
-                             PyBytes_GET_SIZE(piece)):
+        if not message_append(&partial.message, <const uint8_t *>PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece), 0,
+                              reader.max_message_size):
             return -1007
         if <size_t>PyBytes_GET_SIZE(piece) < most:
             return 0
 
 
-cdef bint reader_gather(partial_t *partial, size_t most, const uint8_t *payload, size_t length) except? False:
-    """Append to the message in the making, which may have `most` bytes; False when it can no longer be UTF-8."""
-    cdef size_t needed = partial.message_len + length
-    cdef size_t capacity
-    cdef uint8_t *message
-    if needed > partial.message_capacity:
-        # The size that the peer announced is not believed before its bytes are here
-        capacity = max(needed, min(max(2 * partial.message_capacity, <size_t>FIRST_MESSAGE_LEN), most))
-        message = <uint8_t *>realloc(partial.message, capacity)
-        if message is NULL:
-            raise MemoryError
-        partial.message = message
-        partial.message_capacity = capacity
-    if length:
-        memcpy(partial.message + partial.message_len, payload, length)
-    partial.message_len = needed
-    return partial.message_opcode != OP_TEXT or fastws_utf8_feed(&partial.utf8, payload, length)
-
-
 cdef int reader_message(reader_t *reader, PyObject **result) except? -1:
     """Make the object of a message that is complete."""
-    cdef partial_t *partial = reader.partial
-    cdef int opcode = partial.message_opcode
-    if opcode == OP_TEXT:
-        if not fastws_utf8_complete(&partial.utf8):
-            return -1007
-        opcode = decode_text(partial.message, partial.message_len, result)
-    else:
-        result[0] = PyBytes_FromStringAndSize(<const char *>partial.message, partial.message_len)
-    reader_reset(reader)
-    return opcode
+    cdef int kind = message_finish(&reader.partial.message, result)
+    if kind > 0:
+        reader_reset(reader)
+    return kind
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -16,9 +16,14 @@
  *     F1..F3    80..BF        2
  *     F4        80..8F        2     (more is over U+10FFFF)
  *     others    invalid
+ *
+ * Between two characters a long piece goes through vectors (utf8_vectors.h);
+ * before and behind that every byte is looked at.
  */
 #ifndef FASTWS_UTF8_H
 #define FASTWS_UTF8_H
+
+#include "utf8_vectors.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -60,9 +65,8 @@ static inline int fastws_utf8_lead(fastws_utf8_t *state, uint8_t byte)
     return 0;
 }
 
-/* Take `length` more bytes; 1 while all bytes so far are the start of valid
- * UTF-8, 0 for good once they are not. */
-static inline int fastws_utf8_feed(fastws_utf8_t *state, const uint8_t *data, size_t length)
+/* Take `length` more bytes, one by one where they are not ASCII. */
+static inline int fastws_utf8_feed_plain(fastws_utf8_t *state, const uint8_t *data, size_t length)
 {
     size_t i = 0;
     while (i < length) {
@@ -88,6 +92,25 @@ static inline int fastws_utf8_feed(fastws_utf8_t *state, const uint8_t *data, si
         i++;
     }
     return 1;
+}
+
+/* Take `length` more bytes; 1 while all bytes so far are the start of valid
+ * UTF-8, 0 for good once they are not. */
+static inline int fastws_utf8_feed(fastws_utf8_t *state, const uint8_t *data, size_t length)
+{
+#ifdef FASTWS_VECTOR_TARGET
+    if (length >= FASTWS_UTF8_LONG && fastws_vectors) {
+        size_t first = state->needed, done;
+        if (!fastws_utf8_feed_plain(state, data, first))
+            return 0;
+        done = fastws_utf8_whole(data + first, length - first);
+        if (done == FASTWS_UTF8_WRONG)
+            return 0;
+        data += first + done;
+        length -= first + done;
+    }
+#endif
+    return fastws_utf8_feed_plain(state, data, length);
 }
 
 /* Whether the bytes so far end between two characters. */

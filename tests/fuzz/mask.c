@@ -1,7 +1,7 @@
 /* fastws_mask() writes what a loop over single bytes writes and says truly whether that is ASCII: copying and in place,
- * at any offset, whole and in pieces that the input chooses.
+ * at any offset, whole and in pieces that the input chooses, with vectors and without.
  *
- * Input: 4 bytes of key, 1 of offset and place, 4 of lengths of pieces, then the payload.
+ * Input: 4 bytes of key, 1 of offset, place and vectors, 4 of lengths of pieces, then the payload.
  */
 #include "mask.h"
 
@@ -33,6 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     /* Blocks of just that size, so that the sanitizer sees one byte too many */
     uint8_t *target = malloc(offset + length + 1), *source = malloc(length + 1);
+    fastws_use_vectors(!(data[4] & 32));
     memcpy(source, payload, length);
     if (in_place)
         memcpy(target + offset, payload, length);

@@ -1,5 +1,5 @@
 /* fastws_utf8_feed() fails at the very byte with which no UTF-8 can begin as the bytes so far do, and only there: whole
- * and in pieces that the input chooses.
+ * and in pieces that the input chooses, with vectors and without.
  *
  * What it is compared with works on code points: the bits that are known of a character say which it may still become.
  *
@@ -52,21 +52,18 @@ static size_t right_bytes(const uint8_t *text, size_t length, int *complete)
     return end;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void check(const uint8_t *text, size_t length, const uint8_t *pieces, size_t right, int complete)
 {
-    if (size < HEAD)
-        return 0;
-    size_t length = size - HEAD, done = 0;
-    int complete, valid = 1;
-    size_t right = right_bytes(data + HEAD, length, &complete);
+    size_t done = 0;
+    int valid = 1;
     fastws_utf8_t state;
     memset(&state, 0, sizeof(state));
     for (unsigned i = 0; valid && done < length; i++) {
-        size_t piece = data[i & 3];
+        size_t piece = pieces[i & 3];
         if (piece == 0 || piece > length - done)
             piece = length - done;
         uint8_t *copy = malloc(piece); /* so that the sanitizer sees one byte too many */
-        memcpy(copy, data + HEAD + done, piece);
+        memcpy(copy, text + done, piece);
         valid = fastws_utf8_feed(&state, copy, piece);
         free(copy);
         done += piece;
@@ -75,5 +72,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (valid && !fastws_utf8_complete(&state) != !complete)
         abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < HEAD)
+        return 0;
+    size_t length = size - HEAD;
+    int complete;
+    size_t right = right_bytes(data + HEAD, length, &complete);
+    for (int vectors = 0; vectors < 2; vectors++) {
+        fastws_use_vectors(vectors);
+        check(data + HEAD, length, data, right, complete);
+    }
     return 0;
 }
