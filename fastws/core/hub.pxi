@@ -23,7 +23,6 @@ cdef enum:
     BUCKETS = 64               # of the timer; a later deadline is looked at again after a lap
     SLICE_SENDS = 2048         # that one turn makes in a row, at most
     SLICE_USECS = 4000         # microseconds; likewise
-    SLICE_STEP = 64            # sends between two looks at the clock
     RELEASE_GIL_SENDS = 16     # from so many sends in a row on, other threads may run meanwhile
     RELEASE_GIL_LEN = 131072   # bytes; likewise for one send
     WORK_OF_ALL = 4096         # done in a turn for all who have much to say; see WORK_A_TURN
@@ -40,20 +39,6 @@ cdef enum dirty_kind:
     # An outlet is in the list of the frames that this turn sends, or in that of a fan-out that goes on in slices
     DIRTY_THIS_TURN = 1
     DIRTY_LATER = 2
-
-
-cdef size_t send_for_a_while(outlet_t **outlets, size_t count) noexcept nogil:
-    """Send from one outlet after the other until a slice of time is over; how many they were."""
-    cdef timespec start, now
-    cdef size_t i
-    clock_gettime(CLOCK_MONOTONIC, &start)
-    for i in range(count):
-        outlet_send(outlets[i])
-        if i % SLICE_STEP == SLICE_STEP - 1:
-            clock_gettime(CLOCK_MONOTONIC, &now)
-            if (now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) // 1000 >= SLICE_USECS:
-                return i + 1
-    return count
 
 
 @cython.final
@@ -80,6 +65,7 @@ cdef class Hub:
     cdef size_t later_len
     cdef size_t later_pos      # of these, done
     cdef public size_t slice_sends
+    cdef senders_t senders
     cdef chunk_t *cork         # a chunk with room for many replies, lent to `current`
     cdef list doomed           # connections to fail when no fan-out is under way
     cdef set crossed           # connections whose service is to be told of their backlog
@@ -134,6 +120,7 @@ cdef class Hub:
         link_init(&self.backlogs, NULL)
         self.max_backlog_len = <size_t>-1
         self.slice_sends = SLICE_SENDS
+        self.senders.by_ring = os.environ.get("FASTWS_IO_URING") != "0"
         self.queue = collections.deque()
         self.now = loop.time()
         self.resolution = MAX_RESOLUTION
@@ -151,6 +138,7 @@ cdef class Hub:
         if self.receive_ptr is NULL:
             return             # wrong arguments: nothing was made
         live_hubs -= 1
+        senders_end(&self.senders)
         for i in range(self.dirty_len):
             Py_DECREF(<object>self.dirty[i].connection)
         free(self.dirty)
@@ -309,7 +297,7 @@ cdef class Hub:
         count = min(count, self.slice_sends)
         if count >= RELEASE_GIL_SENDS:
             with nogil:
-                done = send_for_a_while(outlets, count)
+                done = send_for_a_while(&self.senders, outlets, count, SLICE_USECS)
         else:
             while done < count:
                 outlet_send(outlets[done])
@@ -400,6 +388,34 @@ cdef class Hub:
         """Let no more than so many bytes wait for all slow peers together; the least of all limits counts."""
         self.max_backlog_len = min(self.max_backlog_len, most)
 
+    def help_fanouts(self, int threads):
+        """Have so many threads help with large fan-outs; the most that anybody asks for."""
+        if not 0 <= threads <= MAX_HELPERS:
+            raise ValueError(f"{threads} threads")
+        if threads > self.senders.wanted:
+            senders_end(&self.senders)
+            self.senders.wanted = threads
+
+    @property
+    def by_ring(self):
+        return self.senders.by_ring
+
+    @by_ring.setter
+    def by_ring(self, bint by_ring):
+        self.senders.by_ring = by_ring
+
+    @property
+    def rings(self):
+        cdef int i
+        cdef int count = 0
+        for i in range(MAX_HELPERS + 1):
+            count += self.senders.rings[i].state == FASTWS_RING_OPEN
+        return count
+
+    @property
+    def helpers(self):
+        return 0 if self.senders.crew is NULL else self.senders.crew.count
+
     def attach(self):
         """Count one more server or client on this loop."""
         self.users += 1
@@ -418,6 +434,7 @@ cdef class Hub:
         if self.cork is not NULL:
             chunk_release(self.cork)
             self.cork = NULL
+        senders_end(&self.senders)
         self.queue.clear()
         self.groups.clear()
         self.stored.clear()
