@@ -36,7 +36,8 @@ cdef Py_ssize_t live_hubs = 0
 
 
 cdef enum dirty_kind:
-    # An outlet is in the list of the frames that this turn sends, or in that of a fan-out that goes on in slices
+    # An outlet is in the list of the frames that this turn sends, in that of a fan-out that goes on in slices, or in both;
+    # in each of them once, because threads that share a list must not meet at an outlet
     DIRTY_THIS_TURN = 1
     DIRTY_LATER = 2
 
@@ -65,6 +66,7 @@ cdef class Hub:
     cdef size_t later_len
     cdef size_t later_pos      # of these, done
     cdef public size_t slice_sends
+    cdef size_t gil_sends      # see RELEASE_GIL_SENDS
     cdef senders_t senders
     cdef chunk_t *cork         # a chunk with room for many replies, lent to `current`
     cdef list doomed           # connections to fail when no fan-out is under way
@@ -120,7 +122,7 @@ cdef class Hub:
         link_init(&self.backlogs, NULL)
         self.max_backlog_len = <size_t>-1
         self.slice_sends = SLICE_SENDS
-        self.senders.by_ring = os.environ.get("FASTWS_IO_URING") != "0"
+        self.send_with(by_ring=os.environ.get("FASTWS_IO_URING") != "0")
         self.queue = collections.deque()
         self.now = loop.time()
         self.resolution = MAX_RESOLUTION
@@ -179,7 +181,7 @@ cdef class Hub:
         Py_INCREF(<object>outlet.connection)
         self.dirty[self.dirty_len] = outlet
         self.dirty_len += 1
-        outlet.dirty = DIRTY_THIS_TURN
+        outlet.dirty |= DIRTY_THIS_TURN
         return True
 
     def _flush(self):
@@ -259,9 +261,9 @@ cdef class Hub:
         self.dirty_capacity = 0
         if count and (count <= self.slice_sends or self.later_pos == self.later_len):
             # These do not wait for a fan-out that is under way
-            done = self.send_slice(dirty, count)
+            done = self.send_slice(dirty, count, DIRTY_THIS_TURN)
         if self.later_pos < self.later_len:
-            self.later_pos += self.send_slice(self.later + self.later_pos, self.later_len - self.later_pos)
+            self.later_pos += self.send_slice(self.later + self.later_pos, self.later_len - self.later_pos, DIRTY_LATER)
         if done < count:
             self.put_off(dirty + done, count - done)
         if self.dirty is NULL:
@@ -280,22 +282,27 @@ cdef class Hub:
             raise MemoryError
         if left:
             memcpy(later, self.later + self.later_pos, left * sizeof(outlet_t *))
-        memcpy(later + left, outlets, count * sizeof(outlet_t *))
-        for i in range(count):
-            outlets[i].dirty = DIRTY_LATER
         free(self.later)
         self.later = later
-        self.later_len = left + count
+        self.later_len = left
         self.later_pos = 0
+        for i in range(count):
+            if outlets[i].dirty & DIRTY_LATER:
+                outlets[i].dirty = DIRTY_LATER
+                Py_DECREF(<object>outlets[i].connection)
+            else:
+                outlets[i].dirty = DIRTY_LATER
+                later[self.later_len] = outlets[i]
+                self.later_len += 1
         return 0
 
-    cdef size_t send_slice(self, outlet_t **outlets, size_t count):
+    cdef size_t send_slice(self, outlet_t **outlets, size_t count, dirty_kind kind):
         """Send what is pending at the first of these outlets, and forget them; how many they were."""
         cdef outlet_t *outlet
         cdef size_t done = 0
         cdef size_t i
         count = min(count, self.slice_sends)
-        if count >= RELEASE_GIL_SENDS:
+        if count >= self.gil_sends:
             with nogil:
                 done = send_for_a_while(&self.senders, outlets, count, SLICE_USECS)
         else:
@@ -304,7 +311,7 @@ cdef class Hub:
                 done += 1
         for i in range(done):
             outlet = outlets[i]
-            outlet.dirty = 0
+            outlet.dirty &= ~kind
             if outlet.pending is not NULL:
                 try:
                     sent_pending(<Connection>outlet.connection)
@@ -390,30 +397,23 @@ cdef class Hub:
 
     def help_fanouts(self, int threads):
         """Have so many threads help with large fan-outs; the most that anybody asks for."""
-        if not 0 <= threads <= MAX_HELPERS:
-            raise ValueError(f"{threads} threads")
         if threads > self.senders.wanted:
             senders_end(&self.senders)
-            self.senders.wanted = threads
+            self.senders.wanted = min(threads, MAX_HELPERS)
 
-    @property
-    def by_ring(self):
-        return self.senders.by_ring
-
-    @by_ring.setter
-    def by_ring(self, bint by_ring):
-        self.senders.by_ring = by_ring
+    def send_with(self, *, bint by_ring=True, int helpers=0, bint always=False):
+        """Choose how large fan-outs are sent."""
+        if not 0 <= helpers <= MAX_HELPERS:
+            raise ValueError(f"{helpers} helpers")
+        senders_init(&self.senders, by_ring, helpers, always)
+        self.gil_sends = 0 if always else RELEASE_GIL_SENDS
 
     @property
     def rings(self):
-        cdef int i
-        cdef int count = 0
-        for i in range(MAX_HELPERS + 1):
-            count += self.senders.rings[i].state == FASTWS_RING_OPEN
-        return count
+        return senders_rings(&self.senders)
 
     @property
-    def helpers(self):
+    def helping(self):
         return 0 if self.senders.crew is NULL else self.senders.crew.count
 
     def attach(self):

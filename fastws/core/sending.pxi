@@ -13,7 +13,9 @@ cdef enum:
 
 
 ctypedef struct senders_t:
-    bint by_ring               # io_uring may be used
+    size_t run_len             # sends; see RUN
+    size_t ring_sends          # see RING_SENDS; too many to happen where io_uring is not wanted
+    size_t helped_sends        # see HELPED_SENDS
     int wanted                 # helpers
     fastws_crew_t *crew        # these, once there was something to do for them
     fastws_ring_t rings[MAX_HELPERS + 1]   # the loop's own, and one for each helper
@@ -29,6 +31,15 @@ ctypedef struct slice_t:
     long usecs                 # microseconds; later than that no run begins
 
 
+cdef void senders_init(senders_t *senders, bint by_ring, int helpers, bint always) noexcept:
+    """Send in this manner; `always`: also where it does not pay, which only tests want."""
+    senders_end(senders)
+    senders.run_len = 4 if always else RUN
+    senders.ring_sends = <size_t>-1 if not by_ring else 1 if always else RING_SENDS
+    senders.helped_sends = 1 if always else HELPED_SENDS
+    senders.wanted = helpers
+
+
 cdef void senders_end(senders_t *senders) noexcept:
     """Let all threads and rings go; they come back when they are needed."""
     cdef int i
@@ -37,6 +48,15 @@ cdef void senders_end(senders_t *senders) noexcept:
         senders.crew = NULL
     for i in range(MAX_HELPERS + 1):
         fastws_ring_close(&senders.rings[i])
+
+
+cdef int senders_rings(const senders_t *senders) noexcept:
+    """How many rings are open."""
+    cdef int i
+    cdef int count = 0
+    for i in range(MAX_HELPERS + 1):
+        count += senders.rings[i].state == FASTWS_RING_OPEN
+    return count
 
 
 cdef void put_run(fastws_ring_t *ring, outlet_t **outlets, size_t count) noexcept nogil:
@@ -51,12 +71,12 @@ cdef void put_run(fastws_ring_t *ring, outlet_t **outlets, size_t count) noexcep
     fastws_ring_run(ring)
 
 
-cdef void send_run(fastws_ring_t *ring, bint by_ring, outlet_t **outlets, size_t count) noexcept nogil:
+cdef void send_run(fastws_ring_t *ring, outlet_t **outlets, size_t count, size_t ring_sends) noexcept nogil:
     """Send at these outlets, and leave in `sent` what the kernel said."""
+    cdef bint by_ring = count >= ring_sends and fastws_ring_ready(ring, RUN)
     cdef outlet_t *outlet
     cdef ssize_t sent
     cdef size_t i
-    by_ring = by_ring and count >= RING_SENDS and fastws_ring_ready(ring, RUN)
     if by_ring:
         put_run(ring, outlets, count)
     for i in range(count):
@@ -69,14 +89,15 @@ cdef void send_run(fastws_ring_t *ring, bint by_ring, outlet_t **outlets, size_t
 cdef void send_share(void *job, int member) noexcept nogil:
     """Take one run after the other until there are no more, or the time is over."""
     cdef slice_t *share = <slice_t *>job
+    cdef senders_t *senders = share.senders
     cdef timespec now
     cdef size_t first
     while True:
-        first = fastws_crew_take(&share.taken, RUN)
+        first = fastws_crew_take(&share.taken, senders.run_len)
         if first >= share.count:
             return
-        send_run(&share.senders.rings[member], share.senders.by_ring, share.outlets + first,
-                 min(<size_t>RUN, share.count - first))
+        send_run(&senders.rings[member], share.outlets + first, min(senders.run_len, share.count - first),
+                 senders.ring_sends)
         clock_gettime(CLOCK_MONOTONIC, &now)
         if (now.tv_sec - share.start.tv_sec) * 1000000 + (now.tv_nsec - share.start.tv_nsec) // 1000 >= share.usecs:
             return
@@ -92,9 +113,9 @@ cdef size_t send_for_a_while(senders_t *senders, outlet_t **outlets, size_t coun
     share.taken = 0
     share.usecs = usecs
     clock_gettime(CLOCK_MONOTONIC, &share.start)
-    if senders.wanted and senders.crew is NULL and count >= HELPED_SENDS:
+    if senders.wanted and senders.crew is NULL and count >= senders.helped_sends:
         senders.crew = fastws_crew_new(senders.wanted)
-    if senders.crew is not NULL and count >= HELPED_SENDS:
+    if senders.crew is not NULL and count >= senders.helped_sends:
         fastws_crew_run(senders.crew, send_share, &share)
     else:
         send_share(&share, 0)

@@ -39,7 +39,7 @@ ctypedef struct outlet_t:
     uint32_t turn              # the last turn in which a lone push went out at once
     uint8_t accepting             # frames with data are taken
     uint8_t blocked               # the transport holds bytes of ours
-    uint8_t dirty                 # in which of the hub's lists; see dirty_kind
+    uint8_t dirty                 # in which of the hub's lists: bits of dirty_kind
     uint8_t skipped               # left out of the fan-out that is under way
     uint8_t finishing             # close the transport once everything is sent
     uint8_t sealed                # nothing can be sent any more
