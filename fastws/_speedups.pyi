@@ -371,6 +371,22 @@ class Hub:
         """
     def limit_backlog(self, most: int) -> None:
         """Let no more than so many bytes wait for all slow peers together; the least of all limits counts."""
+    def help_fanouts(self, threads: int) -> None:
+        """Let so many threads help to send large fan-outs, 15 at most; the most that anybody asks for counts."""
+    def send_with(self, *, by_ring: bool = True, helpers: int = 0, always: bool = False) -> None:
+        """Choose how fan-outs are sent, for tests and measuring.
+
+        Args:
+            by_ring: with io_uring, if the system lets us.
+            helpers: threads that help.
+            always: also where a fan-out is too small for that to pay.
+        """
+    @property
+    def rings(self) -> int:
+        """Rings of io_uring that are open: one for each thread that sends, from its first large fan-out on."""
+    @property
+    def helping(self) -> int:
+        """Threads that help, from the first large fan-out on."""
     def attach(self) -> None:
         """Count one more server or client on this loop."""
     def detach(self) -> asyncio.Task[None] | None:

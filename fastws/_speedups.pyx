@@ -99,6 +99,26 @@ cdef extern from "utf8.h" nogil:
     bint fastws_utf8_feed(fastws_utf8_t *state, const uint8_t *data, size_t length)
     bint fastws_utf8_complete(const fastws_utf8_t *state)
 
+cdef extern from "uring.h" nogil:
+    enum:
+        FASTWS_RING_UNSENT
+        FASTWS_RING_OPEN
+    ctypedef struct fastws_ring_t:
+        int state
+    bint fastws_ring_ready(fastws_ring_t *ring, unsigned int entries)
+    void fastws_ring_put(fastws_ring_t *ring, int fd, const void *data, size_t length, ssize_t *result)
+    void fastws_ring_run(fastws_ring_t *ring)
+    void fastws_ring_close(fastws_ring_t *ring)
+
+cdef extern from "crew.h" nogil:
+    ctypedef struct fastws_crew_t:
+        int count
+    ctypedef void (*fastws_work_t)(void *job, int member) noexcept nogil
+    fastws_crew_t *fastws_crew_new(int count)
+    void fastws_crew_run(fastws_crew_t *crew, fastws_work_t work, void *job)
+    void fastws_crew_end(fastws_crew_t *crew)
+    size_t fastws_crew_take(size_t *next, size_t step)
+
 cdef class Connection
 cdef class Endpoint
 cdef class HandlerTask
@@ -113,6 +133,7 @@ include "core/message.pxi"       # a message in the making, gathered in its fina
 include "core/reader.pxi"        # bytes in, messages and control frames out
 include "core/writer.pxi"        # the outlet of a connection: pending, sent
 include "core/backlog.pxi"       # what waits for a peer that does not read, and what is dropped of it
+include "core/sending.pxi"       # what many outlets hold, sent in runs: by one system call each, by several threads
 include "core/hub.pxi"           # what the connections of one loop share: buffer, turn, timer, registries
 include "core/fanout.pxi"        # one frame to many connections
 include "core/handler.pxi"       # calling a service, stepping coroutines without a Task

@@ -170,6 +170,7 @@ _LIMITS: Final[tuple[tuple[str, Callable[[str], Any], str], ...]] = (
     ("max_connections_per_address", _count, "connections of one address; one more is answered with 429 (default: any)"),
     ("max_handshakes", _count, "connections without a complete request yet; one more ends the oldest"),
     ("max_total_backlog", _count, "bytes that may wait for all slow clients together; beyond, the slowest are closed"),
+    ("fanout_threads", _count, "threads that help to send a message to very many clients"),
     ("backlog", _count, "connections that wait in the kernel to be accepted"),
     ("handshake_timeout", _seconds, "for TLS, for the head of a request, and for its body"),
     ("keep_alive_timeout", _seconds, "for an HTTP connection between two requests"),

@@ -22,6 +22,8 @@ __all__ = ["Options", "ServeOptions", "read_options"]
 _Path = str | os.PathLike[str]
 _T = TypeVar("_T")
 
+MAX_FANOUT_THREADS: Final = 15  # the core has room for so many
+
 
 class ServeOptions(TypedDict, total=False):
     """The options of `serve` and `run`."""
@@ -45,6 +47,7 @@ class ServeOptions(TypedDict, total=False):
     max_connections_per_address: int | None
     max_handshakes: int
     max_total_backlog: int
+    fanout_threads: int
     handshake_timeout: float
     keep_alive_timeout: float
     close_timeout: float
@@ -80,6 +83,7 @@ class Options:
     max_connections_per_address: int | None = None
     max_handshakes: int = 8192
     max_total_backlog: int = 1 << 28
+    fanout_threads: int = 0
     handshake_timeout: float = 10.0
     keep_alive_timeout: float = 75.0
     close_timeout: float = 10.0
@@ -92,6 +96,8 @@ class Options:
             _check(name, getattr(self, name), _is_count, "a whole number from 1")
         for name in _TIMES:
             _check(name, getattr(self, name), _is_time, "a number of seconds above 0")
+        what = f"a whole number from 0 to {MAX_FANOUT_THREADS}"
+        _check("fanout_threads", self.fanout_threads, _is_thread_count, what)
         if self.max_connections_per_address is not None:
             what = "a whole number from 1, or None"
             _check("max_connections_per_address", self.max_connections_per_address, _is_count, what)
@@ -135,6 +141,10 @@ _TIMES: Final = ("handshake_timeout", "keep_alive_timeout", "close_timeout")
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and value >= 1
+
+
+def _is_thread_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= MAX_FANOUT_THREADS
 
 
 def _is_time(value: object) -> bool:

@@ -137,6 +137,7 @@ class Server:
         self._hub = hub_of_thread(self.loop, _headers_of, Query)
         self._hub.attach()
         self._hub.limit_backlog(self._options.max_total_backlog)
+        self._hub.help_fanouts(self._options.fanout_threads)
         upgrades = [service for service in self.services if service.upgrade]
         self._endpoints = {
             service: make_endpoint(self._hub, service, self._options.close_timeout) for service in upgrades
@@ -436,6 +437,9 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
         max_total_backlog: bytes that may wait for all slow clients together, each frame counted once however many it
             waits for. Beyond them those are closed, with 1013, for whom most waits. All servers on a loop share the
             smallest of their limits.
+        fanout_threads: threads, 15 at most, that help the loop's own to send a message to hundreds of clients or more.
+            They do nothing else, and know nothing of Python; each needs an idle core to be of use. All servers on a
+            loop share the largest of their numbers.
         handshake_timeout: seconds for the PROXY header and TLS, for the head of a request, and again for its body.
         keep_alive_timeout: seconds that an HTTP connection may idle between two requests.
         close_timeout: seconds to wait for the peer's close frame, for the end of TLS, and for handlers after their

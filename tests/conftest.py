@@ -16,9 +16,10 @@ import pytest
 
 import fastws
 from fastws import _speedups, ws
+from fastws._speedups import hub_of_thread
 from fastws.testing import connected_pair
 
-from . import certificates
+from . import certificates, wires
 from .client import TLS, Client, open_connection, until
 from .services import Log
 from .wires import SMALL, narrow_socket
@@ -111,6 +112,26 @@ def forget(trace) -> None:
             while frame is not None:
                 frame.clear()
                 frame = frame.f_back
+
+
+SENDERS = {
+    "one by one": {"by_ring": False},
+    "by ring": {"by_ring": True},
+    "helped": {"by_ring": False, "helpers": 2},
+    "helped, by ring": {"by_ring": True, "helpers": 2},
+}
+
+
+@pytest.fixture(params=SENDERS.values(), ids=SENDERS)
+def senders(request, monkeypatch):
+    """Each way to send what a turn collected, also where it does not pay."""
+
+    def make_hub(*arguments):
+        hub = hub_of_thread(*arguments)
+        hub.send_with(**request.param, always=True)
+        return hub
+
+    monkeypatch.setattr(wires, "hub_of_thread", make_hub)
 
 
 @pytest.fixture(autouse=True)

@@ -105,8 +105,9 @@ def test_what_is_not_given_is_left_to_the_server(served, chat):
 def test_every_option_of_the_server_reaches_it(served, chat):
     arguments = (
         "--unix chat.sock --unix-mode 660 --proxy-protocol --certfile c.pem --keyfile k.pem --client-ca a.pem "
-        "--max-connections 1 --max-connections-per-address 2 --max-handshakes 3 --backlog 4 --handshake-timeout 0.5 "
-        "--keep-alive-timeout 6 --close-timeout 7 --max-head-size 8 --max-head-fields 9 --max-body-size 10"
+        "--max-connections 1 --max-connections-per-address 2 --max-handshakes 3 --backlog 4 --fanout-threads 5 "
+        "--handshake-timeout 0.5 --keep-alive-timeout 6 --close-timeout 7 --max-head-size 8 --max-head-fields 9 "
+        "--max-body-size 10"
     )
     assert cli.main(["run", str(chat), *arguments.split()]) == 0
     assert served.options == {
@@ -120,6 +121,7 @@ def test_every_option_of_the_server_reaches_it(served, chat):
         "max_connections": 1,
         "max_connections_per_address": 2,
         "max_handshakes": 3,
+        "fanout_threads": 5,
         "backlog": 4,
         "handshake_timeout": 0.5,
         "keep_alive_timeout": 6.0,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fastws import ws
 
 from .client import turns
 from .services import Commanded, Watch, at
 from .wires import PacketWire, texts, wired
+
+pytestmark = pytest.mark.usefixtures("senders")
 
 
 async def test_recipients_may_end_between_a_broadcast_and_its_sending():

@@ -19,6 +19,8 @@ from .client import BINARY, CLOSE, TEXT, frame, take_frames, turns, until
 from .services import Commanded, at
 from .wires import MemoryWire, StreamWire, wired
 
+pytestmark = pytest.mark.usefixtures("senders")
+
 CLIENTS = 4
 GROUPS = ("red", "green")
 

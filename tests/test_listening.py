@@ -54,6 +54,8 @@ async def test_an_address_that_is_not_ours_is_an_error(serve):
         ({"max_connections": 1.5}, "max_connections=1.5: give a whole number from 1"),
         ({"max_connections_per_address": 0}, "max_connections_per_address=0: give a whole number from 1, or None"),
         ({"max_handshakes": -1}, "max_handshakes=-1: give a whole number from 1"),
+        ({"fanout_threads": -1}, "fanout_threads=-1: give a whole number from 0 to 15"),
+        ({"fanout_threads": 16}, "fanout_threads=16: give a whole number from 0 to 15"),
         ({"handshake_timeout": 0}, "handshake_timeout=0: give a number of seconds above 0"),
         ({"close_timeout": float("inf")}, "close_timeout=inf: give a number of seconds above 0"),
         ({"keep_alive_timeout": "1"}, "keep_alive_timeout='1': give a number of seconds above 0"),

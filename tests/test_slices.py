@@ -15,6 +15,8 @@ from .client import TEXT, frame, turns
 from .services import Echo
 from .wires import PacketWire, texts, wired
 
+pytestmark = pytest.mark.usefixtures("senders")
+
 SLICE = 10  # sends
 MEMBERS = 45
 
@@ -91,6 +93,17 @@ async def test_pushes_to_others_in_a_handler_go_before_the_rest():
         assert heard(wires[-5:]) == [[["all", "a"], ["b"]]] * 5
         await turns()
         assert heard(wires[-5:]) == [[]] * 5
+
+
+async def test_what_two_lists_know_of_is_sent_once():
+    async with crowd() as (connections, wires):
+        connections[0].broadcast_text("all")
+        await turns(1)
+        for connection in reversed(connections[-SLICE - 1 :]):
+            connection.push_text("a")
+            connection.push_text("b")
+        await turns()
+        assert heard(wires[-SLICE - 1 :]) == [[["all", "a"], ["b"]]] * (SLICE + 1)
 
 
 async def test_members_are_those_of_the_call():

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from fastws import WrongThreadError, ws
+from fastws._speedups import hub_of_thread
 
 from .client import until, within
-from .services import AsyncCommanded, Watch
+from .services import AsyncCommanded, Echo, Watch
+from .wires import PacketWire, wired
 
 
 async def test_another_thread_is_refused_and_told_the_way(serve, connect):
@@ -68,3 +74,53 @@ async def test_call_from_thread_serves_threads_that_know_no_connection(serve, co
     assert delivery == ws.Delivery(1, 1, 0)
     assert await client.text() == "hello"
     assert server.call_from_thread(ws.push_text_to_group, "g", "also here")
+
+
+@contextlib.contextmanager
+def never_interrupted() -> Iterator[None]:
+    """Let no thread have the GIL before the one that has it gives it up of its own accord."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(3600)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+@contextlib.contextmanager
+def counting() -> Iterator[Callable[[], int]]:
+    """Let another thread count, and give up the GIL after each step; yields what tells how far it is."""
+
+    def count() -> None:
+        while not stopping.is_set():
+            steps.append(None)
+            time.sleep(0)
+
+    steps: list[None] = []
+    stopping = threading.Event()
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        yield steps.__len__
+    finally:
+        stopping.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("by_ring", [False, True])
+async def test_other_threads_run_while_a_fanout_is_sent(by_ring):
+    async with wired(Echo(), PacketWire, 300) as (connections, wires):
+        hub = hub_of_thread(asyncio.get_running_loop(), dict, dict)
+        hub.send_with(by_ring=by_ring)
+        steps_meanwhile = 0
+        end = time.monotonic() + 30
+        with never_interrupted(), counting() as steps:
+            # One fan-out takes a millisecond or two, which a busy system may not give to the other thread
+            while not steps_meanwhile and time.monotonic() < end:
+                connections[0].broadcast_binary(b"x" * 16384)
+                before = steps()
+                hub._flush()
+                steps_meanwhile = steps() - before
+                for wire in wires:
+                    wire.packets()
+        assert steps_meanwhile

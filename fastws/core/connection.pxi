@@ -186,7 +186,7 @@ cdef class Connection:
         hub.current = outer
         if self.entered:
             exit_context(self)
-        if outlet.pending is not NULL and outlet.dirty != DIRTY_THIS_TURN:
+        if outlet.pending is not NULL and not outlet.dirty & DIRTY_THIS_TURN:
             self.send_now()
         if CHECKS:
             check_connection(self)

@@ -23,7 +23,6 @@ cdef enum:
     BUCKETS = 64               # of the timer; a later deadline is looked at again after a lap
     SLICE_SENDS = 2048         # that one turn makes in a row, at most
     SLICE_USECS = 4000         # microseconds; likewise
-    SLICE_STEP = 64            # sends between two looks at the clock
     RELEASE_GIL_SENDS = 16     # from so many sends in a row on, other threads may run meanwhile
     RELEASE_GIL_LEN = 131072   # bytes; likewise for one send
     WORK_OF_ALL = 4096         # done in a turn for all who have much to say; see WORK_A_TURN
@@ -32,40 +31,15 @@ cdef enum:
 cdef double MAX_RESOLUTION = 1.0           # seconds between two ticks, at most
 cdef double MIN_RESOLUTION = 0.01          # and at least
 
-cdef extern from *:
-    """
-    static inline void fastws_prefetch(const void *place, size_t length) {
-        for (size_t i = 0; i < length; i += 64)
-            __builtin_prefetch((const char *)place + i, 1);
-    }
-    """
-    void fastws_prefetch(const void *place, size_t length) noexcept nogil
-
 cdef dict hubs = {}            # thread id -> the Hub that serves there
 cdef Py_ssize_t live_hubs = 0
 
 
 cdef enum dirty_kind:
-    # An outlet is in the list of the frames that this turn sends, or in that of a fan-out that goes on in slices
+    # An outlet is in the list of the frames that this turn sends, in that of a fan-out that goes on in slices, or in both;
+    # in each of them once, because threads that share a list must not meet at an outlet
     DIRTY_THIS_TURN = 1
     DIRTY_LATER = 2
-
-
-cdef size_t send_for_a_while(outlet_t **outlets, size_t count) noexcept nogil:
-    """Send from one outlet after the other until a slice of time is over; how many they were."""
-    cdef timespec start, now
-    cdef size_t i
-    clock_gettime(CLOCK_MONOTONIC, &start)
-    for i in range(count):
-        if i + 1 < count:
-            # The kernel's send leaves none of ours in the caches
-            fastws_prefetch(outlets[i + 1], sizeof(outlet_t))
-        outlet_send(outlets[i])
-        if i % SLICE_STEP == SLICE_STEP - 1:
-            clock_gettime(CLOCK_MONOTONIC, &now)
-            if (now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) // 1000 >= SLICE_USECS:
-                return i + 1
-    return count
 
 
 @cython.final
@@ -93,6 +67,8 @@ cdef class Hub:
     cdef size_t later_len
     cdef size_t later_pos      # of these, done
     cdef public size_t slice_sends
+    cdef size_t gil_sends      # see RELEASE_GIL_SENDS
+    cdef senders_t senders
     cdef chunk_t *cork         # a chunk with room for many replies, lent to `current`
     cdef list doomed           # connections to fail when no fan-out is under way
     cdef set crossed           # connections whose service is to be told of their backlog
@@ -148,6 +124,7 @@ cdef class Hub:
         link_init(&self.backlogs, NULL)
         self.max_backlog_len = <size_t>-1
         self.slice_sends = SLICE_SENDS
+        self.send_with(by_ring=os.environ.get("FASTWS_IO_URING") != "0")
         self.queue = collections.deque()
         self.now = loop.time()
         self.resolution = MAX_RESOLUTION
@@ -165,6 +142,7 @@ cdef class Hub:
         if self.receive_ptr is NULL:
             return             # wrong arguments: nothing was made
         live_hubs -= 1
+        senders_end(&self.senders)
         for i in range(self.dirty_len):
             Py_DECREF(<object>self.dirty[i].connection)
         free(self.dirty)
@@ -205,7 +183,7 @@ cdef class Hub:
         Py_INCREF(<object>outlet.connection)
         self.dirty[self.dirty_len] = outlet
         self.dirty_len += 1
-        outlet.dirty = DIRTY_THIS_TURN
+        outlet.dirty |= DIRTY_THIS_TURN
         return True
 
     def _flush(self):
@@ -285,9 +263,9 @@ cdef class Hub:
         self.dirty_capacity = 0
         if count and (count <= self.slice_sends or self.later_pos == self.later_len):
             # These do not wait for a fan-out that is under way
-            done = self.send_slice(dirty, count)
+            done = self.send_slice(dirty, count, DIRTY_THIS_TURN)
         if self.later_pos < self.later_len:
-            self.later_pos += self.send_slice(self.later + self.later_pos, self.later_len - self.later_pos)
+            self.later_pos += self.send_slice(self.later + self.later_pos, self.later_len - self.later_pos, DIRTY_LATER)
         if done < count:
             self.put_off(dirty + done, count - done)
         if self.dirty is NULL:
@@ -306,31 +284,36 @@ cdef class Hub:
             raise MemoryError
         if left:
             memcpy(later, self.later + self.later_pos, left * sizeof(outlet_t *))
-        memcpy(later + left, outlets, count * sizeof(outlet_t *))
-        for i in range(count):
-            outlets[i].dirty = DIRTY_LATER
         free(self.later)
         self.later = later
-        self.later_len = left + count
+        self.later_len = left
         self.later_pos = 0
+        for i in range(count):
+            if outlets[i].dirty & DIRTY_LATER:
+                outlets[i].dirty = DIRTY_LATER
+                Py_DECREF(<object>outlets[i].connection)
+            else:
+                outlets[i].dirty = DIRTY_LATER
+                later[self.later_len] = outlets[i]
+                self.later_len += 1
         return 0
 
-    cdef size_t send_slice(self, outlet_t **outlets, size_t count):
+    cdef size_t send_slice(self, outlet_t **outlets, size_t count, dirty_kind kind):
         """Send what is pending at the first of these outlets, and forget them; how many they were."""
         cdef outlet_t *outlet
         cdef size_t done = 0
         cdef size_t i
         count = min(count, self.slice_sends)
-        if count >= RELEASE_GIL_SENDS:
+        if count >= self.gil_sends:
             with nogil:
-                done = send_for_a_while(outlets, count)
+                done = send_for_a_while(&self.senders, outlets, count, SLICE_USECS)
         else:
             while done < count:
                 outlet_send(outlets[done])
                 done += 1
         for i in range(done):
             outlet = outlets[i]
-            outlet.dirty = 0
+            outlet.dirty &= ~kind
             if outlet.pending is not NULL:
                 try:
                     sent_pending(<Connection>outlet.connection)
@@ -424,6 +407,27 @@ cdef class Hub:
         """Let no more than so many bytes wait for all slow peers together; the least of all limits counts."""
         self.max_backlog_len = min(self.max_backlog_len, most)
 
+    def help_fanouts(self, int threads):
+        """Have so many threads help with large fan-outs; the most that anybody asks for."""
+        if threads > self.senders.wanted:
+            senders_end(&self.senders)
+            self.senders.wanted = min(threads, MAX_HELPERS)
+
+    def send_with(self, *, bint by_ring=True, int helpers=0, bint always=False):
+        """Choose how large fan-outs are sent."""
+        if not 0 <= helpers <= MAX_HELPERS:
+            raise ValueError(f"{helpers} helpers")
+        senders_init(&self.senders, by_ring, helpers, always)
+        self.gil_sends = 0 if always else RELEASE_GIL_SENDS
+
+    @property
+    def rings(self):
+        return senders_rings(&self.senders)
+
+    @property
+    def helping(self):
+        return 0 if self.senders.crew is NULL else self.senders.crew.count
+
     def attach(self):
         """Count one more server or client on this loop."""
         self.users += 1
@@ -442,6 +446,7 @@ cdef class Hub:
         if self.cork is not NULL:
             chunk_release(self.cork)
             self.cork = NULL
+        senders_end(&self.senders)
         self.queue.clear()
         self.groups.clear()
         self.stored.clear()

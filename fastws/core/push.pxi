@@ -195,7 +195,7 @@ cdef inline int settle(Connection connection) except -1:
     """Decide when what is pending goes out."""
     cdef outlet_t *outlet = &connection.outlet
     cdef Hub hub = connection.hub
-    if hub.current is connection or outlet.dirty == DIRTY_THIS_TURN or outlet.pending is NULL:
+    if hub.current is connection or outlet.dirty & DIRTY_THIS_TURN or outlet.pending is NULL:
         return 0
     # First of all: a loop that is closed refuses, and the descriptor may be somebody else's by then
     hub.schedule()

@@ -39,7 +39,7 @@ ctypedef struct outlet_t:
     uint32_t turn              # the last turn in which a lone push went out at once
     uint8_t accepting             # frames with data are taken
     uint8_t blocked               # the transport holds bytes of ours
-    uint8_t dirty                 # in which of the hub's lists; see dirty_kind
+    uint8_t dirty                 # in which of the hub's lists: bits of dirty_kind
     uint8_t skipped               # left out of the fan-out that is under way
     uint8_t finishing             # close the transport once everything is sent
     uint8_t sealed                # nothing can be sent any more
@@ -63,15 +63,16 @@ cdef inline void outlet_init(outlet_t *outlet, PyObject *connection, size_t max_
     outlet.masking = masking
 
 
-cdef inline void outlet_send(outlet_t *outlet) noexcept nogil:
-    """Send pending if the socket may be written. What is left afterwards in `pending` needs Connection.sent_pending()."""
+cdef inline bint outlet_ready(const outlet_t *outlet) noexcept nogil:
+    """Whether something is pending and the socket may be written."""
+    return outlet.pending is not NULL and not outlet.blocked and outlet.fd >= 0
+
+
+cdef inline void outlet_sent(outlet_t *outlet, ssize_t sent) noexcept nogil:
+    """Take note of what the kernel said to a send of pending: bytes, or minus errno."""
     cdef chunk_t *chunk = outlet.pending
-    cdef ssize_t sent
-    if chunk is NULL or outlet.blocked or outlet.fd < 0:
-        return
-    sent = chunk_send(outlet.fd, chunk)
+    outlet.sent = 0
     if sent < 0:
-        outlet.sent = 0
         outlet.error = 0 if sent == -EAGAIN else <int>-sent
     elif <size_t>sent < chunk_total(chunk) or outlet.finishing or (chunk.refs == 1 and chunk_owns_objects(chunk)):
         outlet.sent = <size_t>sent
@@ -80,3 +81,9 @@ cdef inline void outlet_send(outlet_t *outlet) noexcept nogil:
         chunk.refs -= 1
         if chunk.refs == 0:
             chunk_free(chunk)
+
+
+cdef inline void outlet_send(outlet_t *outlet) noexcept nogil:
+    """Send pending if the socket may be written. What is left afterwards in `pending` needs Connection.sent_pending()."""
+    if outlet_ready(outlet):
+        outlet_sent(outlet, chunk_send(outlet.fd, outlet.pending))
