@@ -115,6 +115,7 @@ class RequestReader:
         "_chunked",
         "_fault",
         "_foreign_upgrade",
+        "_goes_on",
         "_headers",
         "_is_behind",
         "_limits",
@@ -157,6 +158,8 @@ class RequestReader:
         # Whether the head that is being read begins behind another request in the same piece.
         self._is_behind = False
         self._foreign_upgrade = False
+        # Whether the last complete request may be followed by another.
+        self._goes_on = True
         self._fault: Response | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -271,6 +274,7 @@ class RequestReader:
         if exchange.body and exchange.request is not None:
             exchange.request.body = bytes(exchange.body)
         self.exchanges.append(exchange)
+        self._goes_on = exchange.keep_alive
         self.incomplete = None
         self._undigested = 0
         self._is_behind = True
@@ -395,7 +399,7 @@ class RequestReader:
         """Parse no more; after the responses that are due this one is the last, unless one of them is already."""
         request = self.incomplete.request if self.incomplete is not None else None
         self.reading = Reading.ENDED
-        if not self.exchanges or self.exchanges[-1].keep_alive:
+        if self._goes_on:
             self.exchanges.append(Exchange(request, False, response))
 
 

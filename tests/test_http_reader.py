@@ -338,6 +338,12 @@ TOKENS = [
 ]  # fmt: skip
 
 
+def test_what_follows_the_last_request_is_nothing():
+    data = GET + b"Connection: close\r\n\r\n" + GET
+    for length in (1, 10, len(data)):
+        assert read(*in_pieces(data, length)) == [b""]
+
+
 @given(st.sampled_from([b"", GET, POST, CHUNKED]), st.lists(st.sampled_from(TOKENS), max_size=14), st.integers(1, 40))
 def test_the_same_bytes_are_the_same_requests_however_they_are_cut(start, tokens, length):
     data = start + b"".join(tokens)
