@@ -74,8 +74,8 @@ def extension(name: str) -> Extension:
         include_dirs=["fastws/core"],
         depends=sorted(glob("fastws/core/*.pxi") + glob("fastws/core/*.h")),
         define_macros=list(kind.macros.items()),
-        extra_compile_args=kind.compile,
-        extra_link_args=kind.link,
+        extra_compile_args=[*kind.compile, "-pthread"],
+        extra_link_args=[*kind.link, "-pthread"],
     )
     # Read by Cython's build_ext. Coverage finds the C text only beside the .pyx; all other kinds leave the tree clean.
     module.cython_directives = kind.directives
