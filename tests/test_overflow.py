@@ -76,6 +76,7 @@ async def test_drop_old_drops_the_oldest_that_wait(narrow):
     assert 10 < len(kept) < 20
 
 
+@pytest.mark.plain("TLS takes a message as a whole")
 async def test_whole_messages_are_dropped_and_none_that_is_half_sent(narrow):
     (client,), (connection,) = await narrow(Bounded())
     large = bytes(range(256)) * 2000
@@ -121,6 +122,7 @@ async def test_keys_of_every_kind_are_told_apart(narrow):
     assert texts == ["'1'", "1", "b'1'", "2"]
 
 
+@pytest.mark.plain("TLS takes a message as a whole")
 async def test_a_message_that_is_half_sent_is_not_replaced(narrow):
     (client,), (connection,) = await narrow(Patient())
     large = [bytes([number]) * 500_000 for number in range(3)]

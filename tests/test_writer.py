@@ -30,7 +30,7 @@ class Bounded(Watch):
 @pytest.mark.parametrize("length", [10, 1000, 33000, 200_000])
 async def test_a_slow_client_gets_everything_in_order(narrow, length):
     (client,), (connection,) = await narrow(Patient())
-    payloads = [b"%d " % number + b"." * length for number in range(2_000_000 // (length + 500))]
+    payloads = [b"%d " % number + b"." * length for number in range(2_000_000 // (length + 100))]
     for number, payload in enumerate(payloads):
         assert connection.push_binary(payload) == ws.Delivery(1, 1, 0)
         if number % 7 == 0:

@@ -41,11 +41,13 @@ def fill(connection: ws.Connection) -> list[bytes]:
 async def blocked(connection: ws.Connection) -> list[bytes]:
     """As fill(), until it also lasts for some turns of the loop."""
     payloads = []
-    for _ in range(20):
+    lasting = 0
+    while lasting < 20:
         await turns(2)
+        lasting += 1
         if not connection.buffered:
             payloads += fill(connection)
-    assert connection.buffered
+            lasting = 0
     return payloads
 
 
