@@ -195,6 +195,10 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the clock for the first request runs from here."""
         self._transport = cast("asyncio.Transport", transport)
+        if transport.get_extra_info("peername") is None:
+            # It is gone already, and who it was nobody can say: it must not pass for a client that has no address
+            self._transport.abort()
+            return
         release = self._server.admit(self._transport, self._address)
         if release is None:
             return

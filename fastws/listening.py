@@ -272,6 +272,7 @@ class _Opening:
         address = await self._read_proxy_header() if opener.proxy_protocol else None
         self._handed_over = True
         if opener.make_transport is not None:
+            opener.ended(self._descriptor, self)  # from here on it is counted as a connection
             opener.connect(self._sock, address)
             return
         make_protocol = functools.partial(opener.make_protocol, address)

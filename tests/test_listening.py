@@ -11,17 +11,18 @@ import re
 import resource
 import socket
 import stat
+import struct
 import sys
 from pathlib import Path
 
 import pytest
 
 import fastws
-from fastws import ConfigurationError, listening
+from fastws import ConfigurationError, http, listening
 from fastws.options import Options, ServeOptions
 from fastws.sockets import inherited_socket
 
-from .client import Client, turns, until, within
+from .client import Client, open_connection, turns, until, within
 from .services import Echo
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -337,6 +338,28 @@ async def test_an_error_of_accept_pauses_too(serve, connect, monkeypatch, caplog
     failing.clear()
     await until(lambda: not server._listener._short)
     assert caplog.messages.count("accepting pauses: [Errno 23] Too many open files in system") == 1
+
+
+@PLAIN
+async def test_a_client_that_has_gone_before_it_is_accepted_is_nobody(serve):
+    asked = []
+
+    @http.base_path("/")
+    class Pages:
+        @http.get("/")
+        def page(self, request: http.Request) -> str:
+            asked.append(request.remote_address)
+            return "hello"
+
+    server = await serve(Pages(), proxy_headers="unix")
+    with socket.create_connection(("127.0.0.1", server.addresses[0][1])) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reader, writer = await open_connection(server.addresses[0][1])
+    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert (await within(reader.read())).startswith(b"HTTP/1.1 200 ")
+    assert asked == [writer.get_extra_info("sockname")[:2]]
+    writer.close()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

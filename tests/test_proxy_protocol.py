@@ -183,3 +183,15 @@ async def test_a_server_does_not_wait_for_headers_when_it_closes(serve, dial):
     await until(lambda: server.census.handshakes == 1)
     await within(server.close())
     assert await client.rest() == []
+
+
+@BEHIND_PROXY
+async def test_a_connection_on_its_way_is_counted_once(serve, dial):
+    server = await serve(Echo(), proxy_protocol=True, max_handshakes=2)
+    header, _ = HEADERS["TCP4"]
+    clients = [await dial(server, header + b"GET / HT") for _ in range(2)]
+    await until(lambda: len(server.http_connections) == 2)
+    for client in clients:
+        client.write((REQUEST % (b"/", b""))[len(b"GET / HT") :])
+        await within(client.reader.readuntil(b"\r\n\r\n"))
+        assert await client.asks("hello") == "hello"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from fastws import WrongThreadError, ws
 from fastws._speedups import hub_of_thread
+from fastws.deflate import Deflate
 
 from .client import until, within
 from .services import AsyncCommanded, Echo, Watch
@@ -124,3 +126,28 @@ async def test_other_threads_run_while_a_fanout_is_sent(by_ring):
                 for wire in wires:
                     wire.packets()
         assert steps_meanwhile
+
+
+def test_who_is_left_out_in_one_thread_is_so_whatever_another_sends():
+    one, two = (random.Random(seed).randbytes(3000).hex() for seed in (1, 2))  # compressing it gives up the GIL
+    received_by_the_excluded = []
+
+    async def serve() -> None:
+        extensions = (Deflate(b"", 15, 15, False, False),) * 6
+        async with wired(Echo(), PacketWire, 6, extensions=extensions) as (connections, wires):
+            for _ in range(300):
+                connections[0].broadcast_text(one)
+                connections[0].broadcast_text(two, exclude=connections[1])
+                await asyncio.sleep(0)
+                to_all, to_all_but_one = (sum(map(len, wire.packets())) for wire in (wires[0], wires[1]))
+                if to_all_but_one == to_all:
+                    received_by_the_excluded.append(two)
+                for wire in wires[2:]:
+                    wire.packets()
+
+    threads = [threading.Thread(target=lambda: asyncio.run(serve())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not received_by_the_excluded

@@ -336,7 +336,17 @@ cdef class Connection:
         self.go_on()
 
     cdef int go_on(self) except -1:
-        """Handle what waited, for a suspended handler or for others to have their turn."""
+        """Handle what waited; an error ends the connection, as one in a read does."""
+        try:
+            self.handle_what_waited()
+        except Exception as error:
+            report_error(self.hub, error, self.transport, self)
+            if self.transport is not None:
+                self.transport.abort()
+        return 0
+
+    cdef int handle_what_waited(self) except -1:
+        """For a suspended handler, or for others to have their turn."""
         cdef Connection outer = self.begin()
         try:
             while self.inbox is not None and not self.busy:

@@ -163,6 +163,7 @@ cdef class Group:
 ctypedef struct tally_t:
     Py_ssize_t matched
     Py_ssize_t queued
+    bint skips                 # somebody is left out
 
 
 cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, const manner_t *manner, tally_t *tally) except -1:
@@ -173,7 +174,7 @@ cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, const manner_t *
     cdef outlet_t *outlet
     cdef Py_ssize_t before = tally.queued
     cdef Py_ssize_t i
-    if (lane.tail_stale or not compressed) and extend_tail(lane, frame):
+    if (lane.tail_stale or not compressed) and extend_tail(lane, frame, tally.skips):
         tally.matched += lane.count
         tally.queued += lane.count
         return 0
@@ -232,7 +233,7 @@ cdef bint push_masked(Connection connection, const chunk_t *frame, const manner_
     return push_frame(connection, header.opcode | header.rsv, payload, <size_t>header.length, None, manner)
 
 
-cdef bint extend_tail(lane_t *lane, chunk_t *frame) noexcept:
+cdef bint extend_tail(lane_t *lane, chunk_t *frame, bint skips) noexcept:
     """Join the frame to the one chunk that all members hold, if they do."""
     cdef chunk_t *chunk
     if lane.tail == 0 or lane.count == 0 or frame.payload is not NULL:
@@ -242,7 +243,7 @@ cdef bint extend_tail(lane_t *lane, chunk_t *frame) noexcept:
         return False
     if CHECKS:
         check_shared(lane, chunk)
-    if any_skipped or not chunk_joins(chunk, frame.length) or not chunk_reserve(chunk, frame.length):
+    if skips or not chunk_joins(chunk, frame.length) or not chunk_reserve(chunk, frame.length):
         return False
     memcpy(chunk.data + chunk.length, frame.data, frame.length)
     chunk.length += frame.length
@@ -280,9 +281,6 @@ cdef bint put_frame_chunk(Connection connection, chunk_t *frame, const manner_t 
     return queue_chunk(connection, frame, manner)
 
 
-cdef bint any_skipped = False
-
-
 cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
                             object exclude, object overflow, object key):
     cdef tally_t tally
@@ -293,6 +291,7 @@ cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payl
         return ABSENT
     tally.matched = tally.queued = 0
     left_out = mark_skipped(exclude, True)
+    tally.skips = left_out is not None and len(<tuple>left_out) > 0
     try:
         for k in range(members.lane_count):
             if members.lanes[k].count:
@@ -321,7 +320,6 @@ cdef int fan_out_lane(lane_t *lane, uint8_t opcode, const uint8_t *payload, size
 
 cdef object mark_skipped(object connections, bint skipped):
     """Leave connections out of the next fan-out, or no longer; returns them as a tuple."""
-    global any_skipped
     if connections is None:
         return None
     if type(connections) is Connection:
@@ -333,7 +331,6 @@ cdef object mark_skipped(object connections, bint skipped):
             raise TypeError(f"exclude takes connections, not {type(connection).__name__}")
     for connection in connections:
         (<Connection>connection).outlet.skipped = skipped
-    any_skipped = skipped and len(connections) > 0
     return connections
 
 

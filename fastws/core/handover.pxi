@@ -15,7 +15,13 @@ cdef void sent_pending(Connection connection):
         chunk_release(chunk)
     else:
         chunk = chunk_rest(chunk, &sent)
-        backlog_append(outlet, chunk, sent)
+        try:
+            backlog_append(outlet, chunk, sent)
+        except MemoryError:
+            # The peer may have got a part of it: nothing can follow
+            chunk_release(chunk)
+            send_failed(connection)
+            raise
         if not outlet.blocked:
             hand_over(connection, outlet.fd < 0)
         note_backlog(connection)

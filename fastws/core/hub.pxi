@@ -9,6 +9,9 @@
 # the rest to the turns after it. Who is written to meanwhile does not wait for that: everything else that collected in a
 # turn is sent before the next slice, and if it is for one who still waits for its slice, then with what that would bring.
 #
+# What bounds memory goes before that: where a member still holds something that a large frame cannot be joined to, the
+# call sends that to make room, one by one and at once.
+#
 # A peer that has more to say than its share (WORK_A_TURN) is not read from any more and queues up. What a few such shares
 # make (WORK_OF_ALL) is all that a turn does for peers with much to say: when it is used up the rest of the queue waits for
 # the next turn, and so do others who come with much. So a turn is short however many they are, and who says little never
@@ -266,8 +269,9 @@ cdef class Hub:
             done = self.send_slice(dirty, count, DIRTY_THIS_TURN)
         if self.later_pos < self.later_len:
             self.later_pos += self.send_slice(self.later + self.later_pos, self.later_len - self.later_pos, DIRTY_LATER)
-        if done < count:
-            self.put_off(dirty + done, count - done)
+        if done < count and not self.put_off(dirty + done, count - done):
+            while done < count:
+                done += self.send_slice(dirty + done, count - done, DIRTY_THIS_TURN)
         if self.dirty is NULL:
             self.dirty = dirty
             self.dirty_capacity = capacity
@@ -275,13 +279,16 @@ cdef class Hub:
             free(dirty)
         return 0
 
-    cdef int put_off(self, outlet_t **outlets, size_t count) except -1:
-        """Leave the rest of a list to the next turns; what collects for them meanwhile goes with it."""
+    cdef bint put_off(self, outlet_t **outlets, size_t count):
+        """Leave the rest of a list to the next turns; what collects for them meanwhile goes with it.
+
+        False: there is no memory for that.
+        """
         cdef size_t left = self.later_len - self.later_pos
         cdef outlet_t **later = <outlet_t **>malloc((left + count) * sizeof(outlet_t *))
         cdef size_t i
         if later is NULL:
-            raise MemoryError
+            return False
         if left:
             memcpy(later, self.later + self.later_pos, left * sizeof(outlet_t *))
         free(self.later)
@@ -296,7 +303,7 @@ cdef class Hub:
                 outlets[i].dirty = DIRTY_LATER
                 later[self.later_len] = outlets[i]
                 self.later_len += 1
-        return 0
+        return True
 
     cdef size_t send_slice(self, outlet_t **outlets, size_t count, dirty_kind kind):
         """Send what is pending at the first of these outlets, and forget them; how many they were."""
@@ -319,10 +326,29 @@ cdef class Hub:
                     sent_pending(<Connection>outlet.connection)
                 except Exception:
                     logger.exception("sending to %r failed", <Connection>outlet.connection)
+                except BaseException as error:
+                    # One that ends the loop: the others first, who are in no list any more
+                    self.call_soon(self._raise, error)
             if CHECKS:
                 check_outlet(outlet)
             Py_DECREF(<object>outlet.connection)
         return done
+
+    def _raise(self, error):
+        raise error
+
+    cdef void forget_dirty(self):
+        """Send nothing any more: the loop ends."""
+        cdef outlet_t **lists[2]
+        cdef size_t counts[2]
+        cdef size_t i, k
+        lists[0], counts[0] = self.dirty, self.dirty_len
+        lists[1], counts[1] = self.later + self.later_pos, self.later_len - self.later_pos
+        self.dirty_len = self.later_len = self.later_pos = 0
+        for k in range(2):
+            for i in range(counts[k]):
+                lists[k][i].dirty = 0
+                Py_DECREF(<object>lists[k][i].connection)
 
     # -- time
 

@@ -122,7 +122,9 @@ cdef class SocketTransport:
         live_transports += 1
         if hub.uv_loop is NULL:
             raise ValueError("only for a loop of uvloop's")
-        getpeername(fd, &self.peer.any, &length)
+        if getpeername(fd, &self.peer.any, &length) < 0:
+            # It is gone already, and nobody could say any more who it was
+            raise OSError(errno, os.strerror(errno))
         if self.peer.any.sa_family != AF_UNIX:
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
         status = libuv.poll_init(hub.uv_loop, &self.poll, fd)
@@ -153,7 +155,7 @@ cdef class SocketTransport:
                 self.read(received)
             self.watch()
         except (SystemExit, KeyboardInterrupt) as error:
-            self.hub.call_soon(self._raise, error)
+            self.hub.call_soon(self.hub._raise, error)
             self.end(error)
         except BaseException as error:
             self.fail(error)
@@ -233,16 +235,8 @@ cdef class SocketTransport:
     # -- the end
 
     cdef void fail(self, object error):
-        self.hub.loop.call_exception_handler({
-            "message": "a callback of a connection failed",
-            "exception": error,
-            "transport": self,
-            "protocol": self.protocol,
-        })
+        report_error(self.hub, error, self, self.protocol)
         self.end(error)
-
-    def _raise(self, error):
-        raise error
 
     cdef void end(self, object error):
         """Nothing is read or written any more; the protocol is told in a later turn."""
@@ -264,11 +258,13 @@ cdef class SocketTransport:
 
     cdef void let_go(self):
         """The loop ends first, and nobody is told."""
+        protocol, self.protocol = self.protocol, None
         self.ended = self.closing = True
-        if type(self.protocol) is Connection:
-            (<Connection>self.protocol).unplug()
-        self.protocol = None
+        self.hub.forget_dirty()
         self.release()
+        if type(protocol) is Connection:
+            (<Connection>protocol).unplug()
+            leave_registries(<Connection>protocol)
 
     cdef void release(self):
         """Close the socket, and let libuv have done with the handle."""
@@ -379,14 +375,27 @@ cdef int guard_close(loop) except -1:
 
 
 def _close_loop(loop):
-    cdef link_t *link = open_transports.next
     cdef SocketTransport transport
     if loop.is_running():
         raise RuntimeError("Cannot close a running event loop")
-    while link != &open_transports:
-        transport = <SocketTransport>link.connection
-        link = link.next
-        if transport.hub.loop is loop:
-            transport.let_go()
+    while (transport := first_transport_of(loop)) is not None:
+        transport.let_go()
     del loop.close
     loop.close()
+
+
+cdef SocketTransport first_transport_of(loop):
+    cdef link_t *link = open_transports.next
+    while link != &open_transports:
+        if (<SocketTransport>link.connection).hub.loop is loop:
+            return <SocketTransport>link.connection
+        link = link.next
+    return None
+
+
+cdef int report_error(Hub hub, error, transport, protocol) except -1:
+    """Tell the loop's exception handler, in a later turn: it may raise what ends the loop."""
+    context = {"message": "a callback of a connection failed", "exception": error, "transport": transport,
+               "protocol": protocol}
+    hub.call_soon(hub.loop.call_exception_handler, context)
+    return 0
