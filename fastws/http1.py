@@ -195,7 +195,8 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the clock for the first request runs from here."""
         self._transport = cast("asyncio.Transport", transport)
-        if transport.get_extra_info("peername") is None:
+        peer = transport.get_extra_info("peername")
+        if peer is None:
             # It is gone already, and who it was nobody can say: it must not pass for a client that has no address
             self._transport.abort()
             return
@@ -203,7 +204,7 @@ class HttpProtocol(asyncio.Protocol):
         if release is None:
             return
         self._release = release
-        self._reader = self._make_reader()
+        self._reader = self._make_reader(peer)
         self._server.http_connections.add(self)
         self._server.census.begin_handshake(self)
         if self._server.closing:  # accepted just before the server stopped to listen
@@ -211,10 +212,9 @@ class HttpProtocol(asyncio.Protocol):
             return
         self._arm()
 
-    def _make_reader(self) -> RequestReader:
+    def _make_reader(self, peer: Any) -> RequestReader:
         server, address = self._server, self._address
         if address is None:
-            peer = self._transport.get_extra_info("peername")
             # A Unix socket has no such address; that of IPv6 has two fields more.
             address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
         certificate = self._transport.get_extra_info("peercert") or None

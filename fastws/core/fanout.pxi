@@ -291,7 +291,7 @@ cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payl
         return ABSENT
     tally.matched = tally.queued = 0
     left_out = mark_skipped(exclude, True)
-    tally.skips = left_out is not None and len(<tuple>left_out) > 0
+    tally.skips = bool(left_out)
     try:
         for k in range(members.lane_count):
             if members.lanes[k].count:

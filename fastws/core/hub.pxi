@@ -160,11 +160,8 @@ cdef class Hub:
             return             # wrong arguments: nothing was made
         live_hubs -= 1
         senders_end(&self.senders)
-        for i in range(self.dirty_len):
-            Py_DECREF(<object>self.dirty[i].connection)
+        self.forget_dirty()
         free(self.dirty)
-        for i in range(self.later_pos, self.later_len):
-            Py_DECREF(<object>self.later[i].connection)
         free(self.later)
         # The garbage collector may take us before a connection that still hangs in a bucket, or has a backlog
         while self.backlogs.next != &self.backlogs:
@@ -352,7 +349,7 @@ cdef class Hub:
         raise error
 
     cdef void forget_dirty(self):
-        """Send nothing any more: the loop ends."""
+        """Send nothing any more: the loop ends, or we do."""
         cdef outlet_t **lists[2]
         cdef size_t counts[2]
         cdef size_t i, k
