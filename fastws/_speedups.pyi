@@ -467,6 +467,14 @@ def hub_of_thread(
 ) -> Hub:
     """Return the hub of the running loop; made when there is none."""
 
+def accept_connection(listening: int) -> int:
+    """Accept a connection at a listening socket; returns its descriptor, which does not block and is not inherited.
+
+    Raises:
+        BlockingIOError: no client waits, if the listening socket does not block.
+        OSError: there are no descriptors, or the client has left.
+    """
+
 def service_context(endpoint: Endpoint) -> contextvars.Context:
     """Return a new context in which broadcasts go to the clients of a service."""
 

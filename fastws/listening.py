@@ -16,12 +16,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import resource
 import socket
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from ._speedups import accept_connection
 from .proxy_protocol import MAX_HEADER_LENGTH, MalformedHeaderError, read_header
 
 if TYPE_CHECKING:
@@ -110,14 +112,13 @@ class Listener:
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPT_AT_ONCE):
             try:
-                sock, _ = listening.accept()
+                descriptor = accept_connection(listening.fileno())
             except (BlockingIOError, ConnectionError):
                 return
             except OSError as error:
                 self._pause(str(error))
                 return
-            descriptor = sock.fileno()
-            self._opener.open(sock)
+            self._opener.open(descriptor)
             if descriptor >= self._ceiling:
                 self._pause("open files are near their limit")
                 return
@@ -190,26 +191,26 @@ class _Opener:
         """What makes a transport of the loop speak TLS, with the certificate of this moment."""
         return {} if self._tls is None else {"ssl": self._tls.context, **self._timeouts}
 
-    def open(self, sock: socket.socket) -> None:
+    def open(self, descriptor: int) -> None:
         if self.make_transport is not None and not self.proxy_protocol:
-            self.connect(sock, None)
+            self.connect(descriptor, None)
             return
+        sock = socket.socket(fileno=descriptor)
         sock.setblocking(False)
         opening = _Opening(self, sock)
-        self._openings[sock.fileno()] = opening
+        self._openings[descriptor] = opening
         self._deadlines.set(opening, self._timeout)
         self._census.begin_handshake(opening)
 
-    def connect(self, sock: socket.socket, address: _Address) -> None:
+    def connect(self, descriptor: int, address: _Address) -> None:
         """Begin with HTTP on a transport of the core's."""
         assert self.make_transport is not None
         try:
-            transport = self.make_transport(sock.fileno(), self.make_protocol(address))
+            transport = self.make_transport(descriptor, self.make_protocol(address))
         except OSError as error:
-            sock.close()
+            os.close(descriptor)
             logger.debug("a connection was not opened: %s", repr(error))
             return
-        sock.detach()  # the transport closes it
         transport.start()
 
     def connected(self, descriptor: int) -> None:
@@ -273,7 +274,7 @@ class _Opening:
         self._handed_over = True
         if opener.make_transport is not None:
             opener.ended(self._descriptor, self)  # from here on it is counted as a connection
-            opener.connect(self._sock, address)
+            opener.connect(self._sock.detach(), address)
             return
         make_protocol = functools.partial(opener.make_protocol, address)
         await opener.loop.connect_accepted_socket(make_protocol, self._sock, **opener.tls_options)

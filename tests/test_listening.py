@@ -324,17 +324,18 @@ async def test_an_error_of_accept_pauses_too(serve, connect, monkeypatch, caplog
     server = await serve(Echo(), proxy_protocol=True)
     failing = [OSError(errno.ENFILE, "Too many open files in system")]
 
-    class Failing:
-        def accept(self):
-            if failing:
-                raise failing[0]
-            raise BlockingIOError
+    def accept(listening):
+        if failing:
+            raise failing[0]
+        raise BlockingIOError
 
-    server._listener._accept(Failing())
+    monkeypatch.setattr(listening, "accept_connection", accept)
+    [sock] = server._sockets.sockets
+    server._listener._accept(sock)
     assert server._listener._paused
     assert caplog.messages == ["accepting pauses: [Errno 23] Too many open files in system"]
     await until(lambda: not server._listener._paused)
-    server._listener._accept(Failing())
+    server._listener._accept(sock)
     failing.clear()
     await until(lambda: not server._listener._short)
     assert caplog.messages.count("accepting pauses: [Errno 23] Too many open files in system") == 1

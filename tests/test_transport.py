@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from fastws._speedups import hub_of_thread, live_objects
+from fastws._speedups import accept_connection, hub_of_thread, live_objects
 
 from .client import Client, turns, until, within
 from .services import Echo, Patient
@@ -394,3 +394,18 @@ async def test_nothing_outlives_its_end():
     await turns()
     gc.collect()
     assert live_objects()["transports"] == before
+
+
+async def test_an_accepted_connection_is_ready_for_a_loop_and_not_inherited():
+    with socket.create_server(("127.0.0.1", 0)) as waiting:
+        waiting.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            accept_connection(waiting.fileno())
+        with socket.create_connection(waiting.getsockname()) as peer:
+            descriptor = accept_connection(waiting.fileno())
+            with socket.socket(fileno=descriptor) as ours:
+                assert not os.get_blocking(descriptor)
+                assert not os.get_inheritable(descriptor)
+                assert ours.getpeername() == peer.getsockname()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        accept_connection(-1)

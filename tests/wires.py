@@ -134,6 +134,8 @@ class PacketWire(MemoryTransport):
     def __init__(self) -> None:
         super().__init__(asyncio.get_running_loop())
         self._near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # A packet is never sent in part: there has to be room for the largest
+        self._near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, RECEIVE_LEN)
         self._far.setblocking(False)
         self.peer = self
 

@@ -23,7 +23,7 @@ cdef enum:
     MAX_HEADER_LEN = 14        # bytes: 2, 8 of extended length, 4 of masking key
 
     BORROW_LEN = 32768         # bytes; a longer payload is sent from where it lies, a shorter one is copied
-    JOIN_LEN = 65536           # bytes; frames of one turn are joined up to this
+    JOIN_LEN = 262144          # bytes; frames of one turn are joined up to this
 
     NEED_MORE = 0
 

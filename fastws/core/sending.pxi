@@ -17,6 +17,7 @@ cdef extern from *:
 cdef enum:
     RUN = 64                   # sends that one thread takes at a time, and looks at the clock thereafter
     RING_SENDS = 16            # from so many sends in a run on, one system call makes them
+    RING_LEN = 65536           # bytes; what is longer is sent one by one, or a run would take too long
     HELPED_SENDS = 256         # from so many sends in a row on, helpers are woken up
     MAX_HELPERS = 15
 
@@ -75,7 +76,7 @@ cdef void put_run(fastws_ring_t *ring, outlet_t **outlets, size_t count) noexcep
     for i in range(count):
         outlet = outlets[i]
         outlet.sent = <size_t>FASTWS_RING_UNSENT
-        if outlet_ready(outlet) and outlet.pending.payload is NULL and outlet.pending.length <= JOIN_LEN:
+        if outlet_ready(outlet) and outlet.pending.payload is NULL and outlet.pending.length <= RING_LEN:
             fastws_ring_put(ring, outlet.fd, outlet.pending.data, outlet.pending.length, <ssize_t *>&outlet.sent)
     fastws_ring_run(ring)
 

@@ -27,6 +27,23 @@ cdef extern from "<sys/socket.h>" nogil:
     int shutdown(int fd, int how)
     ssize_t recv(int fd, void *buffer, size_t length, int flags)
 
+cdef extern from *:
+    """
+    static inline int fastws_accept(int listening) {
+    #ifdef SOCK_NONBLOCK
+        return accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    #else
+        int fd = accept(listening, NULL, NULL);
+        if (fd >= 0) {
+            fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+            fcntl(fd, F_SETFD, FD_CLOEXEC);
+        }
+        return fd;
+    #endif
+    }
+    """
+    int fastws_accept(int listening) nogil
+
 cdef extern from "<netinet/in.h>" nogil:
     struct in_addr:
         pass
@@ -47,6 +64,9 @@ cdef extern from "<netinet/tcp.h>" nogil:
     enum:
         IPPROTO_TCP
         TCP_NODELAY
+
+cdef extern from "<fcntl.h>":
+    pass
 
 cdef extern from "<arpa/inet.h>" nogil:
     enum:
@@ -352,6 +372,17 @@ cdef class SocketTransport:
 
     def __repr__(self):
         return f"<SocketTransport fd={self.poll.fd}>"
+
+
+def accept_connection(int listening):
+    """Not socket.accept(): its object, and two system calls for that, are a third of what accepting costs."""
+    cdef int fd
+    while True:
+        fd = fastws_accept(listening)
+        if fd >= 0:
+            return fd
+        if errno != EINTR:
+            raise OSError(errno, os.strerror(errno))
 
 
 cdef object address_of_peer(const peer_t *peer):
