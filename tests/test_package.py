@@ -34,7 +34,7 @@ IMPORTS: dict[str, set[str]] = {
     "http": {"errors", "routing", "service"},
     "http1": {"census", "errors", "handshake", "heads", "http", "http_reader", "upgrade"},
     "http_reader": {"forwarded", "handshake", "heads", "http"},
-    "listening": {"proxy_protocol"},
+    "listening": {"_speedups", "proxy_protocol"},
     "options": {"errors"},
     "proxy_protocol": set(),
     "refusal": {"heads"},

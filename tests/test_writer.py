@@ -13,7 +13,7 @@ from fastws import _speedups, ws
 
 from .client import BINARY, CLOSE, PING, PONG, TEXT, close_payload, frame, take_frames, turns, until
 from .services import Echo, Patient, Watch, at
-from .wires import MemoryWire, PacketWire, blocked, wired
+from .wires import MemoryWire, PacketWire, StreamWire, blocked, wired
 
 LIMIT = 100_000  # bytes
 
@@ -27,7 +27,7 @@ class Bounded(Watch):
 # Order
 
 
-@pytest.mark.parametrize("length", [10, 1000, 33000, 200_000])
+@pytest.mark.parametrize("length", [10, 1000, 9000, 33000, 200_000])
 async def test_a_slow_client_gets_everything_in_order(narrow, length):
     (client,), (connection,) = await narrow(Patient())
     payloads = [b"%d " % number + b"." * length for number in range(2_000_000 // (length + 100))]
@@ -41,6 +41,36 @@ async def test_a_slow_client_gets_everything_in_order(narrow, length):
     await until(lambda: connection.buffered == 0)
     connection.push_text("and at once again")
     assert await client.text() == "and at once again"
+
+
+LENGTHS = [10, 8192, 8193, 20_000, 126, 32_769, 8193, 8193, 5, 30_000]  # copied, and sent from where they lie
+
+
+@at(max_backlog=1 << 30)
+class Verbose(Watch):
+    """Answers with much of all lengths."""
+
+    @ws.on_binary_message
+    def binary(self, connection: ws.Connection, data: bytes) -> None:
+        for number in range(60):
+            connection.push_binary(b"%c" % number * LENGTHS[number % len(LENGTHS)])
+
+
+@pytest.mark.parametrize("kind", [MemoryWire, StreamWire])
+async def test_replies_that_are_copied_and_such_that_are_not_keep_their_order(kind):
+    before = _speedups.live_objects()["chunks"]
+    async with wired(Verbose(), kind, 1) as ([connection], [wire]):
+        wire.send(frame(BINARY, b"go"))
+        received = b""
+        expected = [(BINARY, b"%c" % number * LENGTHS[number % len(LENGTHS)]) for number in range(60)]
+        total = sum(len(payload) + (2 if len(payload) < 126 else 4) for _, payload in expected)
+        while len(received) < total:
+            await turns()
+            received += wire.receive()
+        assert take_frames(received) == expected
+        await until(lambda: connection.buffered == 0)
+    gc.collect()
+    assert _speedups.live_objects()["chunks"] <= before + 1, "all but the one that is kept for replies"
 
 
 async def test_pushes_while_the_backlog_is_sent_do_not_overtake_it(narrow):

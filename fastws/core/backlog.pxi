@@ -359,9 +359,9 @@ cdef int backlog_send(outlet_t *outlet) noexcept:
         count = 0
         wanted = 0
         for i in range(backlog.count):
-            if count + 2 > MAX_VECTORS:
-                break
             chunk = backlog_at(backlog, i)
+            if count + 2 * chunk.part_count + 1 > MAX_VECTORS:
+                break
             left = backlog.offset if i == 0 else 0
             wanted += chunk_total(chunk) - left
             count += chunk_iov(chunk, left, &vectors[count])

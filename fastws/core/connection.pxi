@@ -201,7 +201,7 @@ cdef class Connection:
             chunk.refs += 1
             outlet_send(outlet)
             if outlet.pending is NULL:
-                chunk.length = 0
+                chunk_clear(chunk)
                 self.hub.cork = chunk
                 return
             chunk.refs -= 1

@@ -196,7 +196,7 @@ cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, const manner_t *
             outlet.pending = joined
             joined.refs += 1
             pending.refs -= 1          # met is held by us: this is never the last reference
-        elif pending is not NULL and pending.refs > 1 and frame.payload is NULL and chunk_joins(pending, frame.length):
+        elif pending is not NULL and pending.refs > 1 and frame.part_count == 0 and chunk_joins(pending, frame.length):
             if met is not NULL:
                 chunk_release(met)
                 chunk_release(joined)
@@ -224,11 +224,9 @@ cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, const manner_t *
 cdef bint push_masked(Connection connection, const chunk_t *frame, const manner_t *manner) except *:
     """Give a client's connection the message of a frame: what it sends is masked with a key of its own."""
     cdef header_t header
-    cdef const uint8_t *payload = frame.payload
     memset(&header, 0, sizeof(header))
     cdef int header_len = parse_header(frame.data, frame.length, &header, RSV1)
-    if payload is NULL:
-        payload = frame.data + header_len
+    cdef const uint8_t *payload = frame.parts[0].data if frame.part_count else frame.data + header_len
     connection.outlet.stale |= header.rsv != 0
     return push_frame(connection, header.opcode | header.rsv, payload, <size_t>header.length, None, manner)
 
@@ -236,7 +234,7 @@ cdef bint push_masked(Connection connection, const chunk_t *frame, const manner_
 cdef bint extend_tail(lane_t *lane, chunk_t *frame, bint skips) noexcept:
     """Join the frame to the one chunk that all members hold, if they do."""
     cdef chunk_t *chunk
-    if lane.tail == 0 or lane.count == 0 or frame.payload is not NULL:
+    if lane.tail == 0 or lane.count == 0 or frame.part_count:
         return False
     chunk = lane.items[0].pending
     if chunk is NULL or chunk.serial != lane.tail or <Py_ssize_t>chunk.refs != lane.count:
@@ -265,7 +263,7 @@ cdef bint put_frame_chunk(Connection connection, chunk_t *frame, const manner_t 
     """The cases that are not shared: something of its own is pending, the frame is long, or the peer is slow."""
     cdef outlet_t *outlet = &connection.outlet
     cdef chunk_t *own
-    if not outlet.blocked and frame.payload is NULL and chunk_joins(outlet.pending, frame.length):
+    if not outlet.blocked and frame.part_count == 0 and chunk_joins(outlet.pending, frame.length):
         own = own_pending(connection, frame.length)
         memcpy(own.data + own.length, frame.data, frame.length)
         own.length += frame.length

@@ -22,7 +22,10 @@ cdef enum:
     MAX_CONTROL_LEN = 125      # bytes, RFC 6455 5.5
     MAX_HEADER_LEN = 14        # bytes: 2, 8 of extended length, 4 of masking key
 
-    BORROW_LEN = 32768         # bytes; a longer payload is sent from where it lies, a shorter one is copied
+    BORROW_LEN = 8192          # bytes; a longer payload of one connection is sent from where it lies, a shorter one copied
+    BORROW_LEN_SHARED = 32768  # likewise where many are sent the same
+    MAX_PARTS = 16             # borrowed payloads among the bytes of a chunk
+    MAX_CHUNK_VECTORS = 33     # and what they make of it: all of them, and what lies before, between and behind
     JOIN_LEN = 262144          # bytes; frames of one turn are joined up to this
 
     NEED_MORE = 0
@@ -107,15 +110,22 @@ cdef inline size_t write_header(uint8_t *out, uint8_t kind, uint64_t length, uin
 # ---------------------------------------------------------------------------------------------------------------------
 # The shared block of bytes
 
+ctypedef struct part_t:
+    size_t place               # in the chunk's own data: what lies before it goes first
+    const uint8_t *data
+    size_t length
+    PyObject *owner            # what keeps the data alive; owned
+
+
 ctypedef struct chunk_t:
     size_t refs
     uint64_t serial            # never used twice, so that a remembered chunk cannot be mistaken for its successor
     uint8_t *data              # length bytes of capacity; behind the struct or in a block of their own
     size_t length
     size_t capacity
-    const uint8_t *payload     # borrowed bytes that follow data on the wire, or NULL
-    size_t payload_len
-    PyObject *owner            # what keeps the payload alive; owned
+    part_t *parts              # bytes that are borrowed, room for MAX_PARTS; or NULL
+    size_t part_count
+    size_t part_len            # bytes of all parts
     PyObject *key              # of the message, for those who conflate; owned
     size_t waiting             # backlogs that it waits in
     bint whole                 # one message that no other refers to: it may be dropped
@@ -126,7 +136,7 @@ cdef Py_ssize_t live_chunks = 0
 
 
 cdef inline size_t chunk_total(const chunk_t *chunk) noexcept nogil:
-    return chunk.length + chunk.payload_len
+    return chunk.length + chunk.part_len
 
 
 cdef inline uint8_t *chunk_inline(chunk_t *chunk) noexcept nogil:
@@ -146,9 +156,9 @@ cdef chunk_t *chunk_new(size_t capacity) noexcept nogil:
     chunk.data = chunk_inline(chunk)
     chunk.length = 0
     chunk.capacity = capacity
-    chunk.payload = NULL
-    chunk.payload_len = 0
-    chunk.owner = NULL
+    chunk.parts = NULL
+    chunk.part_count = 0
+    chunk.part_len = 0
     chunk.key = NULL
     chunk.waiting = 0
     chunk.whole = False
@@ -160,18 +170,27 @@ cdef inline void chunk_free(chunk_t *chunk) noexcept nogil:
     live_chunks -= 1
     if chunk.data != chunk_inline(chunk):
         free(chunk.data)
+    free(chunk.parts)
     free(chunk)
 
 
 cdef inline bint chunk_owns_objects(const chunk_t *chunk) noexcept nogil:
-    return chunk.owner is not NULL or chunk.key is not NULL
+    return chunk.part_count or chunk.key is not NULL
+
+
+cdef inline void chunk_clear(chunk_t *chunk) noexcept:
+    """Make room for something else."""
+    cdef size_t i
+    for i in range(chunk.part_count):
+        Py_DECREF(<object>chunk.parts[i].owner)
+    chunk.length = chunk.part_count = chunk.part_len = 0
 
 
 cdef inline void chunk_release(chunk_t *chunk) noexcept:
     """Give up one reference."""
     chunk.refs -= 1
     if chunk.refs == 0:
-        Py_XDECREF(chunk.owner)
+        chunk_clear(chunk)
         Py_XDECREF(chunk.key)
         chunk_free(chunk)
 
@@ -179,16 +198,19 @@ cdef inline void chunk_release(chunk_t *chunk) noexcept:
 cdef chunk_t *chunk_rest(chunk_t *chunk, size_t *offset) noexcept:
     """What follows *offset, to be kept: the chunk itself, or a copy where most of a sole holder's room is idle."""
     cdef chunk_t *rest
-    cdef size_t left = chunk.length - offset[0]
-    if chunk.refs > 1 or chunk.payload is not NULL or chunk.capacity < 2 * left + 1024:
+    cdef size_t first = 0 if chunk.part_count else offset[0]
+    cdef size_t left = chunk.length - first
+    if chunk.refs > 1 or chunk.capacity < 2 * left + 1024:
         return chunk
     rest = chunk_new(left)
     if rest is NULL:
         return chunk
-    memcpy(rest.data, chunk.data + offset[0], left)
+    memcpy(rest.data, chunk.data + first, left)
     rest.length = left
+    rest.parts, rest.part_count, rest.part_len = chunk.parts, chunk.part_count, chunk.part_len
+    chunk.parts, chunk.part_count, chunk.part_len = NULL, 0, 0
     chunk_release(chunk)
-    offset[0] = 0
+    offset[0] -= first
     return rest
 
 
@@ -215,12 +237,30 @@ cdef bint chunk_reserve(chunk_t *chunk, size_t extra) noexcept nogil:
 
 
 cdef inline bint chunk_joins(const chunk_t *chunk, size_t extra) noexcept nogil:
-    """Whether `extra` more bytes may be joined to the chunk's own."""
-    return chunk.payload is NULL and chunk.length + extra <= JOIN_LEN
+    """Whether `extra` more bytes may be joined to the chunk's: borrowed ones have no second holder."""
+    return chunk_total(chunk) + extra <= JOIN_LEN and (chunk.part_count == 0 or chunk.refs == 1)
+
+
+cdef bint chunk_borrow(chunk_t *chunk, size_t place, const uint8_t *data, size_t length, object owner) noexcept:
+    """Have borrowed bytes follow the first `place` of the chunk's own; False: no memory, or no room for one more."""
+    cdef part_t *part
+    if chunk.parts is NULL:
+        chunk.parts = <part_t *>malloc(MAX_PARTS * sizeof(part_t))
+    if chunk.parts is NULL or chunk.part_count == MAX_PARTS:
+        return False
+    part = &chunk.parts[chunk.part_count]
+    part.place = place
+    part.data = data
+    part.length = length
+    part.owner = <PyObject *>owner
+    Py_INCREF(owner)
+    chunk.part_count += 1
+    chunk.part_len += length
+    return True
 
 
 cdef chunk_t *chunk_concat(const chunk_t *first, const chunk_t *second) noexcept nogil:
-    """A new chunk with the bytes of two that have no borrowed payload, or NULL."""
+    """A new chunk with the bytes of two that have borrowed none, or NULL."""
     cdef chunk_t *chunk = chunk_new(2 * (first.length + second.length))
     if chunk is not NULL:
         memcpy(chunk.data, first.data, first.length)
@@ -243,43 +283,50 @@ cdef inline uint8_t *put_frame(uint8_t *out, uint8_t kind, const uint8_t *payloa
 
 cdef chunk_t *chunk_of_frame(uint8_t kind, const uint8_t *payload, size_t length, object owner) noexcept:
     """One unmasked frame as a chunk: a long payload is borrowed from its owner, a short one copied. NULL: no memory."""
-    cdef bint borrow = length > BORROW_LEN
+    cdef bint borrow = length > BORROW_LEN_SHARED
     cdef chunk_t *chunk = chunk_new(MAX_HEADER_LEN if borrow else MAX_HEADER_LEN + length)
     if chunk is NULL:
         return NULL
     if borrow:
         chunk.length = write_header(chunk.data, kind, length, 0)
-        chunk.payload = payload
-        chunk.payload_len = length
-        chunk.owner = <PyObject *>owner
-        Py_INCREF(owner)
+        if not chunk_borrow(chunk, chunk.length, payload, length, owner):
+            chunk_free(chunk)
+            return NULL
     else:
         chunk.length = put_frame(chunk.data, kind, payload, length, False, 0) - chunk.data
     return chunk
 
 
-cdef inline int chunk_iov(const chunk_t *chunk, size_t offset, iovec *out) noexcept nogil:
-    """Fill one or two vectors with what lies behind `offset`; returns how many."""
+cdef inline int put_vector(iovec *out, const uint8_t *data, size_t length, size_t *offset) noexcept nogil:
+    """Fill a vector with what lies behind `offset`, which is used up; returns 0 if that is nothing, else 1."""
+    cdef size_t passed = min(offset[0], length)
+    offset[0] -= passed
+    out.iov_base = <void *>(data + passed)
+    out.iov_len = length - passed
+    return out.iov_len > 0
+
+
+cdef int chunk_iov(const chunk_t *chunk, size_t offset, iovec *out) noexcept nogil:
+    """Fill up to MAX_CHUNK_VECTORS with what lies behind `offset`; returns how many."""
     cdef int count = 0
-    if offset < chunk.length:
-        out[0].iov_base = chunk.data + offset
-        out[0].iov_len = chunk.length - offset
-        count = 1
-        offset = chunk.length
-    if chunk.payload is not NULL:
-        out[count].iov_base = <void *>(chunk.payload + (offset - chunk.length))
-        out[count].iov_len = chunk.payload_len - (offset - chunk.length)
-        count += 1
-    return count
+    cdef size_t place = 0
+    cdef size_t i
+    cdef const part_t *part
+    for i in range(chunk.part_count):
+        part = &chunk.parts[i]
+        count += put_vector(&out[count], chunk.data + place, part.place - place, &offset)
+        count += put_vector(&out[count], part.data, part.length, &offset)
+        place = part.place
+    return count + put_vector(&out[count], chunk.data + place, chunk.length - place, &offset)
 
 
 cdef ssize_t chunk_send(int fd, const chunk_t *chunk) noexcept nogil:
     """Send as much of the chunk as the kernel takes now; bytes sent, or minus errno."""
     cdef msghdr message
-    cdef iovec vectors[2]
+    cdef iovec vectors[MAX_CHUNK_VECTORS]
     cdef ssize_t sent
     while True:
-        if chunk.payload is NULL:
+        if chunk.part_count == 0:
             sent = send(fd, chunk.data, chunk.length, MSG_DONTWAIT | MSG_NOSIGNAL)
         else:
             memset(&message, 0, sizeof(message))

@@ -88,11 +88,11 @@ cdef class ChunkView:
         return self.bytes.iov_len
 
 
-cdef ChunkView chunk_view(chunk_t *chunk, const iovec *part):
+cdef ChunkView chunk_view(chunk_t *chunk, const iovec *vector):
     cdef ChunkView view = ChunkView.__new__(ChunkView)
     chunk.refs += 1
     view.chunk = chunk
-    view.bytes = part[0]
+    view.bytes = vector[0]
     return view
 
 
@@ -100,15 +100,15 @@ cdef list take_views(outlet_t *outlet, size_t most):
     """Take the first chunk off the backlog, and those behind it that make no more than `most` bytes with it."""
     cdef list views = []
     cdef chunk_t *chunk
-    cdef iovec parts[2]
+    cdef iovec vectors[MAX_CHUNK_VECTORS]
     cdef size_t length = 0
     cdef int count, i
     while True:
         chunk = backlog_first(outlet.backlog)
         length += chunk_total(chunk) - outlet.backlog.offset
-        count = chunk_iov(chunk, outlet.backlog.offset, parts)
+        count = chunk_iov(chunk, outlet.backlog.offset, vectors)
         for i in range(count):
-            views.append(memoryview(chunk_view(chunk, &parts[i])))
+            views.append(memoryview(chunk_view(chunk, &vectors[i])))
         backlog_pop(outlet)
         chunk_release(chunk)
         if outlet.backlog is NULL or length + chunk_total(backlog_first(outlet.backlog)) > most:

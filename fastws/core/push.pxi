@@ -27,13 +27,13 @@ cdef bint push_frame(Connection connection, uint8_t kind, const uint8_t *payload
         return False
     if outlet.blocked:
         return queue_message(connection, kind, payload, length, owner, manner)
-    if length > BORROW_LEN and not outlet.masking:
+    if length > BORROW_LEN_SHARED and not outlet.masking:
         chunk = new_frame(kind, payload, length, owner)
         # What belongs to a history must arrive
         make_whole(chunk, manner, connection.history is None)
         put_alone(connection, chunk)
     else:
-        put_pending(connection, kind, payload, length)
+        put_pending(connection, kind, payload, length, owner)
     settle(connection)
     return not outlet.sealed
 
@@ -139,19 +139,25 @@ cdef int put_alone(Connection connection, chunk_t *chunk) except -1:
     return 0
 
 
-cdef int put_pending(Connection connection, uint8_t kind, const uint8_t *payload, size_t length) except -1:
-    """Join a frame to those pending."""
+cdef int put_pending(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner) except -1:
+    """Join a frame to those pending; a payload that is not short stays with its owner, if there is one."""
     cdef outlet_t *outlet = &connection.outlet
-    cdef size_t needed = length + MAX_HEADER_LEN
+    cdef size_t header_len
     cdef chunk_t *chunk
     cdef uint8_t *end
-    if outlet.pending is not NULL and not chunk_joins(outlet.pending, needed):
+    if outlet.pending is not NULL and not chunk_joins(outlet.pending, length + MAX_HEADER_LEN):
         connection.send_now()
         if outlet.sealed:
             return 0
         if outlet.blocked:
             return queue_frame(outlet, kind, payload, length)
-    chunk = own_pending(connection, needed)
+    if length > BORROW_LEN and owner is not None and not outlet.masking:
+        chunk = own_pending(connection, MAX_HEADER_LEN)
+        header_len = write_header(chunk.data + chunk.length, kind, length, 0)
+        if chunk_borrow(chunk, chunk.length + header_len, payload, length, owner):
+            chunk.length += header_len
+            return 0
+    chunk = own_pending(connection, length + MAX_HEADER_LEN)
     end = put_frame(chunk.data + chunk.length, kind, payload, length, outlet.masking,
                     masking_key() if outlet.masking else 0)
     chunk.length = end - chunk.data
@@ -180,6 +186,8 @@ cdef chunk_t *own_pending(Connection connection, size_t needed) except NULL:
             raise MemoryError
         return chunk
     shared = chunk
+    if CHECKS:
+        must(shared is NULL or shared.part_count == 0)
     chunk = chunk_new(needed + (PENDING_LEN if shared is NULL else shared.length))
     if chunk is NULL:
         raise MemoryError
@@ -216,7 +224,7 @@ cdef int push_control(Connection connection, uint8_t opcode, bytes payload) exce
         return 0
     if outlet.blocked:
         return queue_frame(outlet, opcode, data, PyBytes_GET_SIZE(payload))
-    put_pending(connection, opcode, data, PyBytes_GET_SIZE(payload))
+    put_pending(connection, opcode, data, PyBytes_GET_SIZE(payload), payload)
     return settle(connection)
 
 

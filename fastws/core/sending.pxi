@@ -76,7 +76,7 @@ cdef void put_run(fastws_ring_t *ring, outlet_t **outlets, size_t count) noexcep
     for i in range(count):
         outlet = outlets[i]
         outlet.sent = <size_t>FASTWS_RING_UNSENT
-        if outlet_ready(outlet) and outlet.pending.payload is NULL and outlet.pending.length <= RING_LEN:
+        if outlet_ready(outlet) and outlet.pending.part_count == 0 and outlet.pending.length <= RING_LEN:
             fastws_ring_put(ring, outlet.fd, outlet.pending.data, outlet.pending.length, <ssize_t *>&outlet.sent)
     fastws_ring_run(ring)
 
