@@ -56,8 +56,8 @@ cdef extern from "Python.h":
     int PyUnicode_Resize(PyObject **text, Py_ssize_t length) except -1
     int _PyBytes_Resize(PyObject **data, Py_ssize_t length) except -1
     PyObject *PyUnicode_DecodeUTF8(const char *data, Py_ssize_t length, const char *errors) except NULL
-    char *PyBytes_DATA "PyBytes_AS_STRING"(PyObject *data)
-    void *PyUnicode_DATA(PyObject *text)
+    char *PyBytes_DATA "PyBytes_AS_STRING"(PyObject *data) nogil
+    void *PyUnicode_DATA(PyObject *text) nogil
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     object PyContext_Copy(object context)

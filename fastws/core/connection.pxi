@@ -375,12 +375,12 @@ cdef class Connection:
         return self.hub.get_buffer
 
     def buffer_updated(self, Py_ssize_t nbytes):
-        if self.read_arrived(nbytes) > LITTLE_WORK and nbytes == RECEIVE_LEN and not self.paused:
+        if self.read_arrived(self.hub.receive_ptr, nbytes) > LITTLE_WORK and nbytes == RECEIVE_LEN and not self.paused:
             # libuv reads up to 32 times for a transport of the loop's before it looks at anybody else
             self.give_way()
 
-    cdef Py_ssize_t read_arrived(self, Py_ssize_t nbytes) except -1:
-        """Take in what a read left in the hub's buffer; how much work it was."""
+    cdef Py_ssize_t read_arrived(self, uint8_t *place, Py_ssize_t nbytes) except -1:
+        """Take in what a read brought; how much work it was."""
         cdef Hub hub = self.hub
         cdef Connection outer = self.begin()
         cdef Py_ssize_t work = 0
@@ -389,9 +389,9 @@ cdef class Connection:
             if self.state == CLOSED:
                 return 0
             if hub.spent >= WORK_OF_ALL and self.is_much(nbytes):
-                self.wait_for_a_turn(hub.receive_ptr, hub.receive_ptr + nbytes)
+                self.wait_for_a_turn(place, place + nbytes)
                 return 0
-            work = self.receive(hub.receive_ptr, hub.receive_ptr + nbytes)
+            work = self.receive(place, place + nbytes)
             hub.spend(work)
             return work
         finally:

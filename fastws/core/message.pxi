@@ -27,12 +27,15 @@ cdef inline void message_begin(message_t *message, uint8_t opcode) noexcept:
     message.ascii = opcode == OP_TEXT
 
 
-cdef inline uint8_t *message_data(const message_t *message) noexcept:
+cdef inline uint8_t *message_data(const message_t *message) noexcept nogil:
     return <uint8_t *>(PyUnicode_DATA(message.object) if message.ascii else PyBytes_DATA(message.object))
 
 
 cdef bint message_append(message_t *message, const uint8_t *source, size_t length, uint32_t key, size_t most) except -1:
-    """Unmask bytes to the end of a message that can have `most` of them; False when it can no longer be UTF-8."""
+    """Unmask bytes to the end of a message that can have `most` of them; False when it can no longer be UTF-8.
+
+    They may lie there already (reader_place).
+    """
     cdef size_t needed = message.length + length
     cdef uint64_t seen
     if length == 0:

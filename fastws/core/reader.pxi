@@ -26,6 +26,10 @@ cdef enum event_kind:
     EVENT_PING = OP_PING
     EVENT_PONG = OP_PONG
 
+    # So much of a message that is coming is read straight to its place, and at most so much at once
+    DIRECT_LEN = 65536         # bytes
+    MAX_DIRECT_LEN = 1048576
+
 
 ctypedef struct partial_t:
     # A header that is cut
@@ -168,6 +172,19 @@ cdef int reader_next(reader_t *reader, uint8_t **position, uint8_t *end, PyObjec
         partial.wire_len += header.length
         partial.fragments += 1
     return reader_payload(reader, position, end, result)
+
+
+cdef inline uint8_t *reader_place(const reader_t *reader, uint8_t *buffer, size_t *room) noexcept nogil:
+    """Where to read to: a buffer with *room, or where much of the payload that is coming has to lie in the end."""
+    cdef const partial_t *partial = reader.partial
+    cdef size_t length
+    if partial is NULL or partial.remaining < DIRECT_LEN or partial.inflater is not NULL:
+        return buffer
+    length = min(partial.message.capacity - partial.message.length, partial.remaining, <size_t>MAX_DIRECT_LEN)
+    if length < DIRECT_LEN:
+        return buffer
+    room[0] = length
+    return message_data(&partial.message) + partial.message.length
 
 
 cdef int reader_begin_inflating(reader_t *reader) except -1:

@@ -4,8 +4,8 @@
 # exists: it holds no buffer, no context and no Handle per connection, and a read is one system call, then one call of C
 # into the Connection. An idle connection costs about half of what it costs on a transport of uvloop's.
 #
-# Reading. One recv() for each time that the socket is readable, into the buffer that all share; what is left makes it
-# readable again in the next turn, when others were read, too.
+# Reading. One recv() for each time that the socket is readable, into the buffer that all share, or where the rest of a
+# large message is to lie; what is left makes it readable again in the next turn, when others were read, too.
 #
 # Writing. A Connection writes to the socket past its transport, and only asks to be told when there is room again. What
 # is written to the transport (a response of HTTP's) and does not fit is copied and goes first.
@@ -91,6 +91,7 @@ ctypedef struct poll_t:
     uint8_t handle[POLL_LEN]   # a uv_poll_t. First, so that its address is ours; its own `data` stays NULL for uvloop
     PyObject *transport        # borrowed: it lives until the handle is closed
     uint8_t *buffer            # RECEIVE_LEN bytes, shared by all
+    reader_t *reader           # of the protocol, if that is a Connection; or NULL
     int fd
     int events                 # that are watched now
 
@@ -99,15 +100,19 @@ cdef void on_poll(void *handle, int status, int events) noexcept nogil:
     """libuv: the socket is readable or writable, or has an error, and then it is not watched any more."""
     cdef poll_t *poll = <poll_t *>handle
     cdef ssize_t received = -EAGAIN
+    cdef size_t room = RECEIVE_LEN
+    cdef uint8_t *place = poll.buffer
     if status < 0:
         events = poll.events
         poll.events = 0
     if events & UV_READABLE:
-        received = recv(poll.fd, poll.buffer, RECEIVE_LEN, MSG_DONTWAIT)
+        if poll.reader is not NULL:
+            place = reader_place(poll.reader, place, &room)
+        received = recv(poll.fd, place, room, MSG_DONTWAIT)
         if received < 0:
             received = -EAGAIN if errno == EINTR else -errno
     with gil:
-        (<SocketTransport>poll.transport).ready(received, (events & UV_WRITABLE) != 0)
+        (<SocketTransport>poll.transport).ready(place, received, (events & UV_WRITABLE) != 0)
 
 
 cdef void on_handle_closed(void *handle) noexcept nogil:
@@ -156,7 +161,7 @@ cdef class SocketTransport:
         self.poll.fd = fd
         Py_INCREF(self)
         link_append(&open_transports, &self.link)
-        self.protocol = protocol
+        self.plug(protocol)
 
     def __dealloc__(self):
         global live_transports
@@ -164,15 +169,19 @@ cdef class SocketTransport:
             return             # wrong arguments: nothing was made
         live_transports -= 1
 
+    cdef void plug(self, object protocol):
+        self.protocol = protocol
+        self.poll.reader = &(<Connection>protocol).reader if type(protocol) is Connection else NULL
+
     # -- what libuv calls
 
-    cdef void ready(self, ssize_t received, bint writable):
+    cdef void ready(self, uint8_t *place, ssize_t received, bint writable):
         Py_INCREF(self)
         try:
             if writable and not self.ended:
                 self.write_on()
             if received != -EAGAIN and not self.ended:
-                self.read(received)
+                self.read(place, received)
             self.watch()
         except (SystemExit, KeyboardInterrupt) as error:
             self.hub.call_soon(self.hub._raise, error)
@@ -182,14 +191,14 @@ cdef class SocketTransport:
         finally:
             Py_DECREF(self)
 
-    cdef int read(self, ssize_t received) except -1:
+    cdef int read(self, uint8_t *place, ssize_t received) except -1:
         if received > 0:
             if self.closing:
                 return 0       # nobody wants it any more
             if type(self.protocol) is Connection:
-                (<Connection>self.protocol).read_arrived(received)
+                (<Connection>self.protocol).read_arrived(place, received)
             else:
-                self.protocol.data_received(<bytes>(<char *>self.poll.buffer)[:received])
+                self.protocol.data_received(<bytes>(<char *>place)[:received])
         elif received == 0:
             self.at_end = True
             if not self.closing and not self.protocol.eof_received():
@@ -269,7 +278,8 @@ cdef class SocketTransport:
         self.hub.call_soon(self._tell_end, error)
 
     def _tell_end(self, error):
-        protocol, self.protocol = self.protocol, None
+        protocol = self.protocol
+        self.plug(None)
         try:
             if protocol is not None:
                 protocol.connection_lost(error)
@@ -278,7 +288,8 @@ cdef class SocketTransport:
 
     cdef void let_go(self):
         """The loop ends first, and nobody is told."""
-        protocol, self.protocol = self.protocol, None
+        protocol = self.protocol
+        self.plug(None)
         self.ended = self.closing = True
         self.hub.forget_dirty()
         self.release()
@@ -311,7 +322,7 @@ cdef class SocketTransport:
         return address_of_peer(&self.peer) if name == "peername" else default
 
     def set_protocol(self, protocol):
-        self.protocol = protocol
+        self.plug(protocol)
 
     def get_protocol(self):
         return self.protocol
