@@ -137,10 +137,10 @@ cdef class Connection:
         self.last_seen = self.last_message = self.hub.now
         arm_timer(self)
         transport.set_protocol(self)
-        if transport.get_write_buffer_size():
-            # The answer to an earlier request of the same peer is still on its way
-            transport.set_write_buffer_limits(high=0)
-            self.outlet.blocked = True
+        # Tell us only when nothing is left of what it has
+        transport.set_write_buffer_limits(high=0)
+        # The answer to an earlier request of the same peer may still be on its way
+        self.outlet.blocked = transport.get_write_buffer_size() > 0
         cdef HandlerTask parked = step_aside(self.hub)
         cdef Connection outer = self.begin()
         try:

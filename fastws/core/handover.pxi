@@ -49,7 +49,6 @@ cdef void hand_over(Connection connection, bint whole):
             length = outlet.queued
             views = take_views(outlet, JOIN_LEN if whole else 0)
             length -= outlet.queued
-            connection.transport.set_write_buffer_limits(high=0)
             if whole and len(views) > 1:
                 # Each write costs a TLS record of its own, and a system call
                 views = [b"".join(views)]
