@@ -196,7 +196,7 @@ cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, const manner_t *
             outlet.pending = joined
             joined.refs += 1
             pending.refs -= 1          # met is held by us: this is never the last reference
-        elif pending is not NULL and pending.refs > 1 and frame.part_count == 0 and chunk_joins(pending, frame.length):
+        elif pending is not NULL and pending.refs > 1 and frame_joins(pending, frame):
             if met is not NULL:
                 chunk_release(met)
                 chunk_release(joined)
@@ -234,18 +234,18 @@ cdef bint push_masked(Connection connection, const chunk_t *frame, const manner_
 cdef bint extend_tail(lane_t *lane, chunk_t *frame, bint skips) noexcept:
     """Join the frame to the one chunk that all members hold, if they do."""
     cdef chunk_t *chunk
-    if lane.tail == 0 or lane.count == 0 or frame.part_count:
+    if lane.tail == 0 or lane.count == 0:
         return False
     chunk = lane.items[0].pending
     if chunk is NULL or chunk.serial != lane.tail or <Py_ssize_t>chunk.refs != lane.count:
         return False
     if CHECKS:
         check_shared(lane, chunk)
-    if skips or not chunk_joins(chunk, frame.length) or not chunk_reserve(chunk, frame.length):
-        return False
-    memcpy(chunk.data + chunk.length, frame.data, frame.length)
-    chunk.length += frame.length
-    return True
+    return not skips and frame_joins(chunk, frame) and chunk_append(chunk, frame)
+
+
+cdef inline bint frame_joins(const chunk_t *chunk, const chunk_t *frame) noexcept:
+    return chunk_joins(chunk, chunk_total(frame), frame.part_count)
 
 
 cdef inline void remember_tail(lane_t *lane, bint compressed, Py_ssize_t queued) noexcept:
@@ -263,10 +263,10 @@ cdef bint put_frame_chunk(Connection connection, chunk_t *frame, const manner_t 
     """The cases that are not shared: something of its own is pending, the frame is long, or the peer is slow."""
     cdef outlet_t *outlet = &connection.outlet
     cdef chunk_t *own
-    if not outlet.blocked and frame.part_count == 0 and chunk_joins(outlet.pending, frame.length):
+    if not outlet.blocked and frame_joins(outlet.pending, frame):
         own = own_pending(connection, frame.length)
-        memcpy(own.data + own.length, frame.data, frame.length)
-        own.length += frame.length
+        if not chunk_append(own, frame):
+            raise MemoryError
         return True
     if not outlet.blocked:
         connection.send_now()

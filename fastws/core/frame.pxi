@@ -236,9 +236,9 @@ cdef bint chunk_reserve(chunk_t *chunk, size_t extra) noexcept nogil:
     return True
 
 
-cdef inline bint chunk_joins(const chunk_t *chunk, size_t extra) noexcept nogil:
-    """Whether `extra` more bytes may be joined to the chunk's: borrowed ones have no second holder."""
-    return chunk_total(chunk) + extra <= JOIN_LEN and (chunk.part_count == 0 or chunk.refs == 1)
+cdef inline bint chunk_joins(const chunk_t *chunk, size_t extra, size_t parts) noexcept nogil:
+    """Whether `extra` more bytes, of which so many parts are borrowed, may be joined to the chunk's."""
+    return chunk_total(chunk) + extra <= JOIN_LEN and chunk.part_count + parts <= MAX_PARTS
 
 
 cdef bint chunk_borrow(chunk_t *chunk, size_t place, const uint8_t *data, size_t length, object owner) noexcept:
@@ -259,14 +259,29 @@ cdef bint chunk_borrow(chunk_t *chunk, size_t place, const uint8_t *data, size_t
     return True
 
 
-cdef chunk_t *chunk_concat(const chunk_t *first, const chunk_t *second) noexcept nogil:
-    """A new chunk with the bytes of two that have borrowed none, or NULL."""
+cdef bint chunk_append(chunk_t *chunk, const chunk_t *other) noexcept:
+    """Join the bytes of another chunk, for which there is room (chunk_joins); False: no memory."""
+    cdef const part_t *part
+    cdef size_t i
+    if not chunk_reserve(chunk, other.length):
+        return False
+    for i in range(other.part_count):
+        part = &other.parts[i]
+        # If there is no memory then for the first
+        if not chunk_borrow(chunk, chunk.length + part.place, part.data, part.length, <object>part.owner):
+            return False
+    memcpy(chunk.data + chunk.length, other.data, other.length)
+    chunk.length += other.length
+    return True
+
+
+cdef chunk_t *chunk_concat(const chunk_t *first, const chunk_t *second) noexcept:
+    """A new chunk with the bytes of two, or NULL."""
     cdef chunk_t *chunk = chunk_new(2 * (first.length + second.length))
-    if chunk is not NULL:
-        memcpy(chunk.data, first.data, first.length)
-        memcpy(chunk.data + first.length, second.data, second.length)
-        chunk.length = first.length + second.length
-    return chunk
+    if chunk is NULL or (chunk_append(chunk, first) and chunk_append(chunk, second)):
+        return chunk
+    chunk_release(chunk)
+    return NULL
 
 
 cdef inline uint8_t *put_frame(uint8_t *out, uint8_t kind, const uint8_t *payload, size_t length, bint mask,

@@ -27,7 +27,7 @@ cdef bint push_frame(Connection connection, uint8_t kind, const uint8_t *payload
         return False
     if outlet.blocked:
         return queue_message(connection, kind, payload, length, owner, manner)
-    if length > BORROW_LEN_SHARED and not outlet.masking:
+    if length > BORROW_LEN_SHARED and not outlet.masking and not joins_pending(outlet, length):
         chunk = new_frame(kind, payload, length, owner)
         # What belongs to a history must arrive
         make_whole(chunk, manner, connection.history is None)
@@ -139,24 +139,31 @@ cdef int put_alone(Connection connection, chunk_t *chunk) except -1:
     return 0
 
 
+cdef inline bint joins_pending(const outlet_t *outlet, size_t length) noexcept:
+    """Whether a payload may be joined, as a part, to what is pending already."""
+    return outlet.pending is not NULL and chunk_joins(outlet.pending, length + MAX_HEADER_LEN, 1)
+
+
 cdef int put_pending(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner) except -1:
     """Join a frame to those pending; a payload that is not short stays with its owner, if there is one."""
     cdef outlet_t *outlet = &connection.outlet
+    cdef bint borrow = length > BORROW_LEN and owner is not None and not outlet.masking
     cdef size_t header_len
     cdef chunk_t *chunk
     cdef uint8_t *end
-    if outlet.pending is not NULL and not chunk_joins(outlet.pending, length + MAX_HEADER_LEN):
+    if outlet.pending is not NULL and not chunk_joins(outlet.pending, length + MAX_HEADER_LEN, borrow):
         connection.send_now()
         if outlet.sealed:
             return 0
         if outlet.blocked:
             return queue_frame(outlet, kind, payload, length)
-    if length > BORROW_LEN and owner is not None and not outlet.masking:
+    if borrow:
         chunk = own_pending(connection, MAX_HEADER_LEN)
         header_len = write_header(chunk.data + chunk.length, kind, length, 0)
-        if chunk_borrow(chunk, chunk.length + header_len, payload, length, owner):
-            chunk.length += header_len
-            return 0
+        if not chunk_borrow(chunk, chunk.length + header_len, payload, length, owner):
+            raise MemoryError
+        chunk.length += header_len
+        return 0
     chunk = own_pending(connection, length + MAX_HEADER_LEN)
     end = put_frame(chunk.data + chunk.length, kind, payload, length, outlet.masking,
                     masking_key() if outlet.masking else 0)
@@ -186,14 +193,13 @@ cdef chunk_t *own_pending(Connection connection, size_t needed) except NULL:
             raise MemoryError
         return chunk
     shared = chunk
-    if CHECKS:
-        must(shared is NULL or shared.part_count == 0)
     chunk = chunk_new(needed + (PENDING_LEN if shared is NULL else shared.length))
     if chunk is NULL:
         raise MemoryError
     if shared is not NULL:
-        memcpy(chunk.data, shared.data, shared.length)
-        chunk.length = shared.length
+        if not chunk_append(chunk, shared):
+            chunk_release(chunk)
+            raise MemoryError
         chunk_release(shared)
     outlet.pending = chunk
     return chunk
