@@ -31,6 +31,11 @@ cdef object logger = logging.getLogger("fastws")
 cdef object current_place = contextvars.ContextVar("fastws.current_place")
 
 
+cdef inline bint is_much(const reader_t *reader, Py_ssize_t length) noexcept nogil:
+    """Whether so many bytes may be much work."""
+    return length > (LITTLE_LEN_COMPRESSED if reader.rsv else LITTLE_LEN)
+
+
 @cython.final
 cdef class Connection:
     # Sending, first: the fan-out touches nothing else
@@ -259,10 +264,6 @@ cdef class Connection:
         self.hub.spend(self.receive(position, position + PyByteArray_GET_SIZE(data)))
         return 0
 
-    cdef inline bint is_much(self, Py_ssize_t length) noexcept:
-        """Whether so many bytes may be much work."""
-        return length > (LITTLE_LEN if self.outlet.deflater is NULL else LITTLE_LEN_COMPRESSED)
-
     cdef bint is_within_rate(self) noexcept:
         """Whether one more message, ping or pong may come now: a second's worth of them may come at once."""
         cdef Endpoint endpoint = self.endpoint
@@ -325,6 +326,9 @@ cdef class Connection:
     cdef void give_way(self):
         """Let others have their turn."""
         self.pause_reading()
+        self.queue_up()
+
+    cdef void queue_up(self):
         if not self.waits:
             self.waits = True
             self.hub.queue_up(self)
@@ -362,6 +366,8 @@ cdef class Connection:
             self.end(outer)
         if self.state == CLOSED and not self.busy:
             context_done(self)
+        if type(self.transport) is SocketTransport:
+            (<SocketTransport>self.transport).take_turn()
         return 0
 
     # -- the transport's callbacks (asyncio.BufferedProtocol)
@@ -388,7 +394,7 @@ cdef class Connection:
         try:
             if self.state == CLOSED:
                 return 0
-            if hub.spent >= WORK_OF_ALL and self.is_much(nbytes):
+            if hub.spent >= WORK_OF_ALL and is_much(&self.reader, nbytes):
                 self.wait_for_a_turn(place, place + nbytes)
                 return 0
             work = self.receive(place, place + nbytes)

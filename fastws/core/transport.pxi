@@ -44,6 +44,11 @@ cdef extern from *:
     """
     int fastws_accept(int listening) nogil
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    enum:
+        FIONREAD
+    int ioctl(int fd, unsigned long request, ...)
+
 cdef extern from "<netinet/in.h>" nogil:
     struct in_addr:
         pass
@@ -92,27 +97,49 @@ ctypedef struct poll_t:
     PyObject *transport        # borrowed: it lives until the handle is closed
     uint8_t *buffer            # RECEIVE_LEN bytes, shared by all
     reader_t *reader           # of the protocol, if that is a Connection; or NULL
+    const Py_ssize_t *spent    # the hub's
     int fd
     int events                 # that are watched now
+    uint8_t waits              # for its turn to be read
 
 
 cdef void on_poll(void *handle, int status, int events) noexcept nogil:
     """libuv: the socket is readable or writable, or has an error, and then it is not watched any more."""
     cdef poll_t *poll = <poll_t *>handle
     cdef ssize_t received = -EAGAIN
-    cdef size_t room = RECEIVE_LEN
-    cdef uint8_t *place = poll.buffer
+    cdef uint8_t *place = NULL
     if status < 0:
         events = poll.events
         poll.events = 0
-    if events & UV_READABLE:
-        if poll.reader is not NULL:
-            place = reader_place(poll.reader, place, &room)
-        received = recv(poll.fd, place, room, MSG_DONTWAIT)
-        if received < 0:
-            received = -EAGAIN if errno == EINTR else -errno
+    if events & UV_READABLE and not poll.waits:
+        poll.waits = must_wait(poll)
+        if not poll.waits:
+            received = receive(poll, &place)
+    elif not events & UV_WRITABLE:
+        return
     with gil:
         (<SocketTransport>poll.transport).ready(place, received, (events & UV_WRITABLE) != 0)
+
+
+cdef bint must_wait(const poll_t *poll) noexcept nogil:
+    """Whether much is there to be read, and others had all that a turn does."""
+    cdef int unread = 0
+    if poll.reader is NULL or poll.spent[0] < WORK_OF_ALL:
+        return False
+    return ioctl(poll.fd, FIONREAD, &unread) == 0 and is_much(poll.reader, unread)
+
+
+cdef ssize_t receive(const poll_t *poll, uint8_t **place) noexcept nogil:
+    """Read once; the bytes that lie at *place, or minus errno."""
+    cdef size_t room = RECEIVE_LEN
+    cdef ssize_t received
+    place[0] = poll.buffer
+    if poll.reader is not NULL:
+        place[0] = reader_place(poll.reader, poll.buffer, &room)
+    received = recv(poll.fd, place[0], room, MSG_DONTWAIT)
+    if received >= 0:
+        return received
+    return -EAGAIN if errno == EINTR else -errno
 
 
 cdef void on_handle_closed(void *handle) noexcept nogil:
@@ -158,6 +185,7 @@ cdef class SocketTransport:
         # From here on libuv has the handle, and we live until it gives it back
         self.poll.transport = <PyObject *>self
         self.poll.buffer = hub.receive_ptr
+        self.poll.spent = &hub.spent
         self.poll.fd = fd
         Py_INCREF(self)
         link_append(&open_transports, &self.link)
@@ -182,6 +210,8 @@ cdef class SocketTransport:
                 self.write_on()
             if received != -EAGAIN and not self.ended:
                 self.read(place, received)
+            if self.poll.waits and not self.ended:
+                (<Connection>self.protocol).queue_up()
             self.watch()
         except (SystemExit, KeyboardInterrupt) as error:
             self.hub.call_soon(self.hub._raise, error)
@@ -190,6 +220,18 @@ cdef class SocketTransport:
             self.fail(error)
         finally:
             Py_DECREF(self)
+
+    cdef void take_turn(self):
+        """Read, if that waited for a turn."""
+        cdef uint8_t *place = NULL
+        cdef ssize_t received
+        if not self.poll.waits:
+            return
+        self.poll.waits = False
+        if self.poll.events & UV_READABLE:
+            with nogil:
+                received = receive(&self.poll, &place)
+            self.ready(place, received, False)
 
     cdef int read(self, uint8_t *place, ssize_t received) except -1:
         if received > 0:

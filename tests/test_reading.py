@@ -1,4 +1,4 @@
-"""Large messages, the rest of which a transport of the core's reads straight to where it is to lie."""
+"""How a transport of the core's reads: large messages straight to where they are to lie, and in turns."""
 
 from __future__ import annotations
 
@@ -156,3 +156,38 @@ async def test_what_comes_when_all_have_had_their_share_waits_and_is_not_lost():
             await turns(20)
         await until(lambda: len(service.log) == 8 * 2000 * 6 + 1)
         assert ("text", text) in service.log
+
+
+@pytest.mark.parametrize("end", ["abort", "close", "peer"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_a_connection_may_end_while_it_waits_for_its_turn(end, count):
+    service = Collector()
+    async with wired(service, SocketWire, 12) as (connections, wires):
+        for wire in wires:
+            wire.send(frame(TEXT, b".") * 2000)
+        await turns(count)
+        for connection, wire in zip(connections, wires, strict=True):
+            if end == "abort":
+                wire.transport.abort()
+            elif end == "close":
+                connection.close(1000)
+                wire.send(frame(CLOSE, close_payload(1000)))
+            else:
+                wire.close()
+        await until(lambda: sum(event == "closed" for event, _ in service.log) == 12)
+        if end == "peer":
+            assert service.log.count(("text", ".")) == 12 * 2000, "what came before the end counts"
+        del connections, connection
+    gc.collect()
+    assert live_objects()["partials"] == 0
+
+
+async def test_who_says_little_is_read_before_those_who_wait():
+    service = Collector()
+    async with wired(service, SocketWire, 13) as (_, wires):
+        for wire in wires[:12]:
+            wire.send(frame(TEXT, b".") * 2000)
+        wires[12].send(frame(TEXT, b"me too"))
+        await until(lambda: ("text", "me too") in service.log)
+        assert len(service.log) < 12 * 2000
+        await until(lambda: len(service.log) == 12 * 2000 + 1)
