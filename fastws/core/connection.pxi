@@ -398,6 +398,9 @@ cdef class Connection:
                 self.wait_for_a_turn(place, place + nbytes)
                 return 0
             work = self.receive(place, place + nbytes)
+            if self.reader.partial is not NULL:
+                # What gathers is work, too, and counts again when it is complete
+                work += nbytes >> 10
             hub.spend(work)
             return work
         finally:

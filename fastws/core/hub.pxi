@@ -9,7 +9,7 @@
 # the rest to the turns after it. Who is written to meanwhile does not wait for that: everything else that collected in a
 # turn is sent before the next slice, and if it is for one who still waits for its slice, then with what that would bring.
 #
-# What bounds memory goes before that: where a member still holds something that a large frame cannot be joined to, the
+# What bounds memory goes before that: where a member still holds so much that a frame cannot be joined to it (JOIN_LEN), the
 # call sends that to make room, one by one and at once.
 #
 # A peer that has more to say than its share (WORK_A_TURN) is not read from any more and queues up. What a few such shares
