@@ -210,6 +210,11 @@ cdef class SocketTransport:
                 self.write_on()
             if received != -EAGAIN and not self.ended:
                 self.read(place, received)
+            if received == RECEIVE_LEN and self.awaits_rest():
+                with nogil:
+                    received = receive(&self.poll, &place)
+                if received != -EAGAIN:
+                    self.read(place, received)
             if self.poll.waits and not self.ended:
                 (<Connection>self.protocol).queue_up()
             self.watch()
@@ -220,6 +225,16 @@ cdef class SocketTransport:
             self.fail(error)
         finally:
             Py_DECREF(self)
+
+    cdef bint awaits_rest(self):
+        """Whether a large message is cut by the end of the buffer, and the rest may be read while the first is warm."""
+        cdef size_t room = 0
+        if self.poll.reader is NULL or self.hub is None or self.hub.spent >= WORK_OF_ALL:
+            return False
+        if not self.poll.events & UV_READABLE:
+            return False
+        reader_place(self.poll.reader, self.poll.buffer, &room)
+        return room > 0
 
     cdef void take_turn(self):
         """Read, if that waited for a turn."""
