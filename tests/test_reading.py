@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import socket
+import struct
 
 import pytest
 
@@ -50,7 +51,10 @@ class SocketWire:
     """Through a transport of the core's."""
 
     def __init__(self) -> None:
-        self._near, self._far = socket.socketpair()
+        with socket.create_server(("127.0.0.1", 0)) as waiting:
+            self._far = socket.create_connection(waiting.getsockname())
+            self._near, _ = waiting.accept()
+        self._far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * ROOM)
         for each in (self._near, self._far):
             each.setblocking(False)
         self.transport = None
@@ -74,6 +78,10 @@ class SocketWire:
         return self._far.recv(1 << 20)
 
     def close(self) -> None:
+        self._far.close()
+
+    def reset(self) -> None:
+        self._far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._far.close()
 
 
@@ -158,7 +166,7 @@ async def test_what_comes_when_all_have_had_their_share_waits_and_is_not_lost():
         assert ("text", text) in service.log
 
 
-@pytest.mark.parametrize("end", ["abort", "close", "peer"])
+@pytest.mark.parametrize("end", ["abort", "close", "peer", "reset"])
 @pytest.mark.parametrize("count", [1, 2, 3])
 async def test_a_connection_may_end_while_it_waits_for_its_turn(end, count):
     service = Collector()
@@ -172,6 +180,8 @@ async def test_a_connection_may_end_while_it_waits_for_its_turn(end, count):
             elif end == "close":
                 connection.close(1000)
                 wire.send(frame(CLOSE, close_payload(1000)))
+            elif end == "reset":
+                wire.reset()
             else:
                 wire.close()
         await until(lambda: sum(event == "closed" for event, _ in service.log) == 12)

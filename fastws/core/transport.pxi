@@ -109,10 +109,12 @@ cdef void on_poll(void *handle, int status, int events) noexcept nogil:
     cdef ssize_t received = -EAGAIN
     cdef uint8_t *place = NULL
     if status < 0:
+        # What it is recv() says, and that does not wait
         events = poll.events
         poll.events = 0
+        poll.waits = False
     if events & UV_READABLE and not poll.waits:
-        poll.waits = must_wait(poll)
+        poll.waits = status == 0 and must_wait(poll)
         if not poll.waits:
             received = receive(poll, &place)
     elif not events & UV_WRITABLE:
