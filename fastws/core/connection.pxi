@@ -398,10 +398,8 @@ cdef class Connection:
                 self.wait_for_a_turn(place, place + nbytes)
                 return 0
             work = self.receive(place, place + nbytes)
-            if self.reader.partial is not NULL:
-                # What gathers is work, too, and counts again when it is complete
-                work += nbytes >> 10
-            hub.spend(work)
+            # What gathers of a message is work, too, and counts again when it is complete
+            hub.spend(work if self.reader.partial is NULL else work + (nbytes >> 10))
             return work
         finally:
             self.end(outer)

@@ -177,13 +177,11 @@ cdef int reader_next(reader_t *reader, uint8_t **position, uint8_t *end, PyObjec
 cdef inline uint8_t *reader_place(const reader_t *reader, uint8_t *buffer, size_t *room) noexcept nogil:
     """Where to read to: a buffer with *room, or where much of the payload that is coming has to lie in the end."""
     cdef const partial_t *partial = reader.partial
-    cdef size_t length
-    if partial is NULL or partial.remaining < DIRECT_LEN or partial.inflater is not NULL:
+    if partial is NULL or partial.inflater is not NULL or partial.remaining < DIRECT_LEN:
         return buffer
-    length = min(partial.message.capacity - partial.message.length, partial.remaining, <size_t>MAX_DIRECT_LEN)
-    if length < DIRECT_LEN:
+    if partial.message.capacity < partial.message.length + DIRECT_LEN:
         return buffer
-    room[0] = length
+    room[0] = min(partial.message.capacity - partial.message.length, partial.remaining, <size_t>MAX_DIRECT_LEN)
     return message_data(&partial.message) + partial.message.length
 
 

@@ -208,8 +208,7 @@ cdef class SocketTransport:
     cdef void ready(self, uint8_t *place, ssize_t received, bint writable):
         Py_INCREF(self)
         try:
-            if writable and not self.ended:
-                self.write_on()
+            # At once: what lies at its place in a message does so only as long as nothing else happens
             if received != -EAGAIN and not self.ended:
                 self.read(place, received)
             if received == RECEIVE_LEN and self.awaits_rest():
@@ -217,6 +216,8 @@ cdef class SocketTransport:
                     received = receive(&self.poll, &place)
                 if received != -EAGAIN:
                     self.read(place, received)
+            if writable and not self.ended:
+                self.write_on()
             if self.poll.waits and not self.ended:
                 (<Connection>self.protocol).queue_up()
             self.watch()
