@@ -139,7 +139,7 @@ async def test_a_connection_may_end_in_the_middle(end):
         elif end == "close":
             connection.close(1000)
         else:
-            wire.close()
+            wire.reset()
         await turns(8)
         if end == "close":
             await wire.send_all(b"a" * 2 * ROOM, ROOM)

@@ -296,6 +296,15 @@ cdef inline uint8_t *put_frame(uint8_t *out, uint8_t kind, const uint8_t *payloa
     return out + length
 
 
+cdef bint chunk_put_borrowed(chunk_t *chunk, uint8_t kind, const uint8_t *payload, size_t length, object owner) noexcept:
+    """Write one unmasked frame whose payload stays with its owner; there is room for its header. False: no memory."""
+    cdef size_t place = chunk.length + write_header(chunk.data + chunk.length, kind, length, 0)
+    if not chunk_borrow(chunk, place, payload, length, owner):
+        return False
+    chunk.length = place
+    return True
+
+
 cdef chunk_t *chunk_of_frame(uint8_t kind, const uint8_t *payload, size_t length, object owner) noexcept:
     """One unmasked frame as a chunk: a long payload is borrowed from its owner, a short one copied. NULL: no memory."""
     cdef bint borrow = length > BORROW_LEN_SHARED
@@ -303,8 +312,7 @@ cdef chunk_t *chunk_of_frame(uint8_t kind, const uint8_t *payload, size_t length
     if chunk is NULL:
         return NULL
     if borrow:
-        chunk.length = write_header(chunk.data, kind, length, 0)
-        if not chunk_borrow(chunk, chunk.length, payload, length, owner):
+        if not chunk_put_borrowed(chunk, kind, payload, length, owner):
             chunk_free(chunk)
             return NULL
     else:

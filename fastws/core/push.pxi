@@ -148,7 +148,6 @@ cdef int put_pending(Connection connection, uint8_t kind, const uint8_t *payload
     """Join a frame to those pending; a payload that is not short stays with its owner, if there is one."""
     cdef outlet_t *outlet = &connection.outlet
     cdef bint borrow = length > BORROW_LEN and owner is not None and not outlet.masking
-    cdef size_t header_len
     cdef chunk_t *chunk
     cdef uint8_t *end
     if outlet.pending is not NULL and not chunk_joins(outlet.pending, length + MAX_HEADER_LEN, borrow):
@@ -158,11 +157,8 @@ cdef int put_pending(Connection connection, uint8_t kind, const uint8_t *payload
         if outlet.blocked:
             return queue_frame(outlet, kind, payload, length)
     if borrow:
-        chunk = own_pending(connection, MAX_HEADER_LEN)
-        header_len = write_header(chunk.data + chunk.length, kind, length, 0)
-        if not chunk_borrow(chunk, chunk.length + header_len, payload, length, owner):
+        if not chunk_put_borrowed(own_pending(connection, MAX_HEADER_LEN), kind, payload, length, owner):
             raise MemoryError
-        chunk.length += header_len
         return 0
     chunk = own_pending(connection, length + MAX_HEADER_LEN)
     end = put_frame(chunk.data + chunk.length, kind, payload, length, outlet.masking,
