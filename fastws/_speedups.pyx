@@ -139,6 +139,7 @@ include "core/fanout.pxi"        # one frame to many connections
 include "core/handler.pxi"       # calling a service, stepping coroutines without a Task
 include "core/endpoint.pxi"      # what the connections of one service share
 include "core/connection.pxi"    # one live connection: what it knows, what a read brings, its face
+include "core/turns.pxi"         # who has to stop reading, and how it goes on
 include "core/transport.pxi"     # a socket watched by uvloop's libuv, for connections over plain TCP
 include "core/dispatch.pxi"      # from an event to its handler
 include "core/closing.pxi"       # the closing handshake, failing, letting go

@@ -16,24 +16,11 @@ cdef enum connection_state:
     CLOSING
     CLOSED
 
-cdef enum:
-    # What is done for one peer until all others have had their turn: a frame is one, and so is each KiB of a message; to
-    # inflate a KiB, and to compress an answer to it, is about four
-    WORK_A_TURN = 1024
-    LITTLE_WORK = 32           # what nobody counts. libuv reads up to 32 times before it looks at anybody else
-    LITTLE_LEN = 4096          # bytes of a read that cannot be much work
-    LITTLE_LEN_COMPRESSED = 128  # likewise if they may inflate to a thousand times as many
-
 cdef Py_ssize_t live_connections = 0
 
 cdef object logger = logging.getLogger("fastws")
 # The Connection whose handler runs, or the Endpoint of a service whose background work does
 cdef object current_place = contextvars.ContextVar("fastws.current_place")
-
-
-cdef inline bint is_much(const reader_t *reader, Py_ssize_t length) noexcept nogil:
-    """Whether so many bytes may be much work."""
-    return length > (LITTLE_LEN_COMPRESSED if reader.rsv else LITTLE_LEN)
 
 
 @cython.final
@@ -232,11 +219,11 @@ cdef class Connection:
             if self.close_received or self.state == CLOSED:
                 return work
             if work >= WORK_A_TURN:
-                self.wait_for_a_turn(position, end)
+                wait_for_a_turn(self, position, end)
                 return work
             work += 1
             if self.leftover is not None or (self.inbox is not None and inbox_is_full(self)):
-                self.pause(PyByteArray_FromStringAndSize(<char *>position, end - position))
+                pause(self, PyByteArray_FromStringAndSize(<char *>position, end - position))
                 return work
             result = NULL
             kind = reader_next(&self.reader, &position, end, &result)
@@ -307,68 +294,9 @@ cdef class Connection:
         else:
             push_control(self, OP_PONG, payload)
 
-    cdef void pause(self, bytearray leftover):
-        if self.leftover is not None:
-            leftover = self.leftover + leftover
-        self.leftover = leftover
-        self.pause_reading()
-
-    cdef void pause_reading(self):
-        if not self.paused and self.transport is not None:
-            self.paused = True
-            self.transport.pause_reading()
-
-    cdef int wait_for_a_turn(self, uint8_t *position, uint8_t *end) except -1:
-        self.pause(PyByteArray_FromStringAndSize(<char *>position, end - position))
-        self.give_way()
-        return 0
-
-    cdef void give_way(self):
-        """Let others have their turn."""
-        self.pause_reading()
-        self.queue_up()
-
-    cdef void queue_up(self):
-        if not self.waits:
-            self.waits = True
-            self.hub.queue_up(self)
-
-    # -- handlers that waited
-
     def _go_on(self):
-        """Handle what waited for a suspended handler."""
-        self.go_on()
-
-    cdef int go_on(self) except -1:
-        """Handle what waited; an error ends the connection, as one in a read does."""
-        try:
-            self.handle_what_waited()
-        except Exception as error:
-            report_error(self.hub, error, self.transport, self)
-            if self.transport is not None:
-                self.transport.abort()
-        return 0
-
-    cdef int handle_what_waited(self) except -1:
-        """For a suspended handler, or for others to have their turn."""
-        cdef Connection outer = self.begin()
-        try:
-            while self.inbox is not None and not self.busy:
-                handler, first, second = take_from_inbox(self)
-                run_handler(self, handler, first, second)
-            leftover, self.leftover = self.leftover, None
-            if leftover is not None:
-                self.receive_own(leftover)
-            if self.paused and self.leftover is None and self.transport is not None:
-                self.paused = False
-                self.transport.resume_reading()
-        finally:
-            self.end(outer)
-        if self.state == CLOSED and not self.busy:
-            context_done(self)
-        if type(self.transport) is SocketTransport:
-            (<SocketTransport>self.transport).take_turn()
-        return 0
+        """For the loop to call."""
+        go_on(self)
 
     # -- the transport's callbacks (asyncio.BufferedProtocol)
 
@@ -383,7 +311,7 @@ cdef class Connection:
     def buffer_updated(self, Py_ssize_t nbytes):
         if self.read_arrived(self.hub.receive_ptr, nbytes) > LITTLE_WORK and nbytes == RECEIVE_LEN and not self.paused:
             # libuv reads up to 32 times for a transport of the loop's before it looks at anybody else
-            self.give_way()
+            give_way(self)
 
     cdef Py_ssize_t read_arrived(self, uint8_t *place, Py_ssize_t nbytes) except -1:
         """Take in what a read brought; how much work it was."""
@@ -395,7 +323,7 @@ cdef class Connection:
             if self.state == CLOSED:
                 return 0
             if hub.spent >= WORK_OF_ALL and is_much(&self.reader, nbytes):
-                self.wait_for_a_turn(place, place + nbytes)
+                wait_for_a_turn(self, place, place + nbytes)
                 return 0
             work = self.receive(place, place + nbytes)
             # What gathers of a message is work, too, and counts again when it is complete

@@ -260,7 +260,9 @@ cdef class Hub:
                 left -= 1
                 connection = self.queue.popleft()
                 connection.waits = False
-                connection.go_on()
+                go_on(connection)
+                if type(connection.transport) is SocketTransport:
+                    (<SocketTransport>connection.transport).take_turn()
         finally:
             if self.queue:
                 self.schedule_turns()

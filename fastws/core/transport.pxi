@@ -29,6 +29,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef extern from *:
     """
+    #include <fcntl.h>
     static inline int fastws_accept(int listening) {
     #ifdef SOCK_NONBLOCK
         return accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -69,9 +70,6 @@ cdef extern from "<netinet/tcp.h>" nogil:
     enum:
         IPPROTO_TCP
         TCP_NODELAY
-
-cdef extern from "<fcntl.h>":
-    pass
 
 cdef extern from "<arpa/inet.h>" nogil:
     enum:
@@ -219,7 +217,7 @@ cdef class SocketTransport:
             if writable and not self.ended:
                 self.write_on()
             if self.poll.waits and not self.ended:
-                (<Connection>self.protocol).queue_up()
+                queue_up(<Connection>self.protocol)
             self.watch()
         except (SystemExit, KeyboardInterrupt) as error:
             self.hub.call_soon(self.hub._raise, error)
