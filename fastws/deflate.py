@@ -158,14 +158,16 @@ def _accept(parameters: _Parameters, options: Options) -> Deflate | None:
     send_bits = min(offer.server_max_window_bits, most)
     receive_bits = min(offer.client_max_window_bits, most) if offer.limits_client else LARGEST
     send_takeover = not shared and not offer.server_no_context_takeover
-    # A client that cannot be told to keep to our window would make us keep a larger one.
-    receive_takeover = not shared and not offer.client_no_context_takeover and receive_bits <= most
+    # A client that cannot be told to keep to our window has a larger one: some that offer no limit ignore that they
+    # are to forget, too, so that keeping what they refer to is the only way to understand them.
+    receive_takeover = not shared and not offer.client_no_context_takeover
     answer = [b"permessage-deflate"]
     if not send_takeover:
         answer.append(b"server_no_context_takeover")
     if not receive_takeover:
         answer.append(b"client_no_context_takeover")
-    if offer.limits_server or send_bits < LARGEST:
+    # Unasked it may be said, too (7.1.2.1), but some clients refuse it, and a larger window holds whatever we refer to.
+    if offer.limits_server:
         answer.append(b"server_max_window_bits=%d" % send_bits)
     if receive_bits < offer.client_max_window_bits:
         answer.append(b"client_max_window_bits=%d" % receive_bits)

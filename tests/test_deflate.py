@@ -69,20 +69,14 @@ def test_dedicated_windows_take_over_what_the_client_lets_them(offer, answer, me
 @pytest.mark.parametrize(
     ("offer", "answer", "meaning"),
     [
-        # "client_max_window_bits" may be answered only where it was offered (7.1.2.2): here the client's window goes.
-        (
-            b"permessage-deflate",
-            b"permessage-deflate; client_no_context_takeover; server_max_window_bits=12",
-            (12, 15, True, False),
-        ),
         (
             b"permessage-deflate; client_max_window_bits",
-            b"permessage-deflate; server_max_window_bits=12; client_max_window_bits=12",
+            b"permessage-deflate; client_max_window_bits=12",
             (12, 12, True, True),
         ),
         (
             b"permessage-deflate; client_max_window_bits=13",
-            b"permessage-deflate; server_max_window_bits=12; client_max_window_bits=12",
+            b"permessage-deflate; client_max_window_bits=12",
             (12, 12, True, True),
         ),
         (
@@ -94,6 +88,22 @@ def test_dedicated_windows_take_over_what_the_client_lets_them(offer, answer, me
 )
 def test_no_window_that_lasts_is_larger_than_the_service_allows(offer, answer, meaning):
     assert negotiate(offer, options("dedicated", 12)) == Deflate(answer, *meaning)
+
+
+@pytest.mark.parametrize("bits", range(9, 16))
+def test_a_client_that_cannot_be_limited_keeps_its_window(bits):
+    # "client_max_window_bits" may be answered only where it was offered (7.1.2.2)
+    answer = Deflate(b"permessage-deflate", bits, 15, True, True)
+    assert negotiate(b"permessage-deflate", options("dedicated", bits)) == answer
+
+
+@pytest.mark.parametrize("bits", range(9, 16))
+@pytest.mark.parametrize("compression", ["shared", "dedicated"])
+@pytest.mark.parametrize("offer", [b"", b"; client_max_window_bits", b"; server_no_context_takeover"])
+def test_a_server_window_is_not_answered_where_it_was_not_asked_for(offer, compression, bits):
+    agreed = negotiate(b"permessage-deflate" + offer, options(compression, bits))
+    assert agreed.send_window_bits == bits
+    assert b"server_max_window_bits" not in agreed.response
 
 
 @pytest.mark.parametrize(

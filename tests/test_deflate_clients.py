@@ -118,7 +118,10 @@ def assert_agreed(
         assert "server_no_context_takeover" in agreed
     if options["compression"] == "shared":
         assert "client_no_context_takeover" in agreed
-    assert 9 <= agreed.get("server_max_window_bits", 15) <= min(most, server_max_window_bits or 15)
+    if server_max_window_bits is None:
+        assert "server_max_window_bits" not in agreed
+    else:
+        assert 9 <= agreed["server_max_window_bits"] <= min(most, server_max_window_bits)
     if "client_max_window_bits" in agreed:
         assert client_max_window_bits is not None
         offered = 15 if client_max_window_bits is True else client_max_window_bits
