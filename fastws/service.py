@@ -177,7 +177,7 @@ class UpgradeOptions:
         allowed_origins: the origins that browsers may connect from, such as ``"https://example.com"``; None is any.
         upgrade_timeout: seconds that an ``async`` ``on_upgrade`` may take.
         compression: ``"shared"``, ``"dedicated"`` or None: whether and how permessage-deflate is spoken (RFC 7692).
-        compression_threshold: bytes from which on a message is compressed.
+        compression_threshold: bytes from which on a message is compressed; 0 also compresses what does not shrink.
         compression_level: 1, the fastest, to 9.
         compression_window_bits: 9 to 15, the largest window of either direction, as a power of two of bytes.
     """

@@ -128,7 +128,8 @@ def upgrade_path(
             connection in each direction: small messages that resemble each other shrink more, at some 20 KiB per
             connection with the default window, 48 KiB where the client cannot be told to keep to it. None speaks no
             compression.
-        compression_threshold: bytes from which on a message to a client is compressed.
+        compression_threshold: bytes from which on a message to a client is compressed, if that makes it smaller. 0
+            compresses all but the empty one, also those that grow, for clients that need it.
         compression_level: 1, the fastest, to 9, the smallest.
         compression_window_bits: 9 to 15; no window is larger than two to the power of this many bytes, but that of a
             client which offers no `client_max_window_bits`: 15. None is 15 where windows are shared and 12 where they

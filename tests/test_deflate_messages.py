@@ -12,9 +12,9 @@ from fastws import ws
 from fastws._speedups import FrameReader
 from fastws.deflate import Deflate
 
-from .client import BINARY, CLOSE, TEXT, frame, turns
+from .client import BINARY, CLOSE, TEXT, close_payload, frame, take_frames, turns
 from .deflated import RSV1, Inflating, deflate
-from .services import Echo, Log, at
+from .services import Echo, Log, Watch, at
 from .wires import PacketWire, wired
 
 # The examples of RFC 7692 section 7.2.3
@@ -66,6 +66,38 @@ def test_a_message_may_refer_to_the_one_before_only_where_that_was_negotiated():
     stream = frame(TEXT | RSV1, HELLO) + frame(TEXT | RSV1, HELLO_AGAIN)
     assert read(stream, takeover=True) == [(TEXT, "Hello"), (TEXT, "Hello")]
     assert read(stream) == [(TEXT, "Hello"), (1007, None)]
+
+
+FORGETTING = Deflate(b"", 15, 15, True, False)
+NARROW = Deflate(b"", 15, 9, False, True)
+RULED_OUT = "refers further back than the handshake allows"
+
+
+def remembering(*messages: bytes) -> list[bytes]:
+    """The payloads of messages that a client with the largest window compressed with what came before."""
+    compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
+    return [(compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4] for message in messages]
+
+
+@pytest.mark.parametrize(
+    ("extension", "payloads", "reason"),
+    [
+        (SHARED, [HELLO, HELLO_AGAIN], RULED_OUT),
+        (FORGETTING, [HELLO, HELLO, HELLO_AGAIN], RULED_OUT),
+        (NARROW, remembering(noise := random.Random(7).randbytes(2000), noise[:300]), RULED_OUT),
+        (SHARED, [HELLO_AGAIN], "invalid payload"),
+        (DEDICATED, [HELLO_AGAIN], "invalid payload"),
+        (SHARED, [HELLO, b"\xff\xff\xff\xff"], "invalid payload"),
+        (NARROW, [HELLO, b"\xff\xff\xff\xff"], "invalid payload"),
+    ],
+)
+async def test_1007_tells_data_that_needs_a_window_which_was_ruled_out_from_nonsense(extension, payloads, reason):
+    async with wired(Watch(), PacketWire, 1, extensions=(extension,)) as ((connection,), (wire,)):
+        for payload in payloads:
+            assert connection.is_open
+            wire.send(frame(BINARY | RSV1, payload))
+        assert (connection.close_code, connection.close_reason) == (1007, reason)
+        assert take_frames(wire.packets()[-1]) == [(CLOSE, close_payload(1007, reason))]
 
 
 def test_an_uncompressed_message_between_compressed_ones_changes_nothing():
@@ -223,6 +255,26 @@ async def test_what_does_not_shrink_goes_out_as_it_is():
         assert b"".join(wire.packets()) == (b"\x82\x7e\x03\xe8" + noise) * 2
 
 
+@at("/", compression_threshold=0)
+class Eager(Echo):
+    pass
+
+
+@pytest.mark.parametrize("extension", [SHARED, DEDICATED], ids=["shared", "dedicated"])
+async def test_with_a_threshold_of_nothing_all_but_the_empty_message_is_compressed(extension):
+    noise = random.Random(4).randbytes(1000)
+    async with wired(Eager(), PacketWire, 1, extensions=(extension,)) as ((connection,), (wire,)):
+        peer = Peer(wire, extension)
+        for message in (b"", b"a", noise):
+            connection.push_binary(message)
+            await turns()
+            connection.broadcast_binary(message)
+            await turns()
+            packets = wire.packets()
+            assert [packet[0] & RSV1 for packet in packets] == [RSV1 if message else 0] * 2
+            assert list(peer.frames(b"".join(packets))) == [(BINARY, message)] * 2
+
+
 async def test_each_shared_message_stands_alone():
     async with wired(Compressing(), PacketWire, 1, extensions=(SHARED,)) as ((connection,), (wire,)):
         packets = []
@@ -315,10 +367,6 @@ async def test_no_history_is_corrupted_whatever_passes_by(seed):
 
 
 async def test_a_compressed_echo_comes_back_compressed():
-    @at("/", compression_threshold=0)
-    class Eager(Echo):
-        pass
-
     async with wired(Eager(), PacketWire, 1, extensions=(DEDICATED,)) as ((connection,), (wire,)):
         peer = Peer(wire, DEDICATED)
         for text in ("Hello", "", "Hello", "grüße " * 100, "Hello"):

@@ -12,6 +12,8 @@ cdef dict FAIL_REASONS = {
     1008: "too many fragments",
     1009: "message too big",
 }
+# Of 1007, where zlib refuses what a client with the window that it was refused would have made
+cdef str OVERREACHED = "refers further back than the handshake allows"
 
 
 cdef bint start_close(Connection connection, int code, str reason) except *:
@@ -54,6 +56,11 @@ cdef int close_frame(Connection connection, bytes payload) except -1:
         connection.deadline = min(connection.deadline, connection.hub.now + HANG_UP_TIMEOUT)
         arm_timer(connection)
     return 0
+
+
+cdef int fail_reading(Connection connection, int code) except -1:
+    """Fail for what the reader does not take."""
+    return fail(connection, code, OVERREACHED if connection.reader.overreached else FAIL_REASONS[code])
 
 
 cdef int fail(Connection connection, int code, str reason) except -1:

@@ -232,7 +232,7 @@ cdef class Connection:
             if kind == EVENT_NONE:
                 continue
             if kind < 0:
-                fail(self, -kind, FAIL_REASONS[-kind])
+                fail_reading(self, -kind)
                 return work
             payload = <object>result
             Py_DECREF(payload)

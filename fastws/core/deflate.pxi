@@ -45,6 +45,10 @@ cdef class Deflater:
         """Whether a message of so many bytes is to be compressed; of nothing zlib would make nothing."""
         return length >= self.threshold and length > 0
 
+    cdef inline bint pays(self, size_t compressed, size_t length) noexcept:
+        """Whether a message goes out as it was compressed; with a threshold of 0 all do, for peers that need it."""
+        return compressed < length or self.threshold == 0
+
     cdef bytes deflate(self, const uint8_t *payload, size_t length):
         """The payload of a compressed message."""
         cdef bytes body

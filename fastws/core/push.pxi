@@ -63,7 +63,7 @@ cdef inline bytes deflated(Deflater deflater, const uint8_t *payload, size_t len
     if not deflater.wants(length):
         return None
     body = deflater.deflate(payload, length)
-    return body if <size_t>PyBytes_GET_SIZE(body) < length else None
+    return body if deflater.pays(PyBytes_GET_SIZE(body), length) else None
 
 
 cdef bytes compress(Connection connection, const uint8_t *payload, size_t length):

@@ -58,6 +58,8 @@ ctypedef struct reader_t:
     bint expects_mask          # a server's reader
     uint8_t rsv                # RSV1 where permessage-deflate was negotiated
     uint8_t window_bits        # of the peer's compressor
+    uint8_t inflated           # a compressed message came
+    uint8_t overreached        # it failed because compressed data refers to what the handshake ruled out
     PyObject *history          # borrowed: the peer's Inflater if it takes its context over, or NULL
 
 
@@ -317,7 +319,8 @@ cdef int reader_drain_inflater(reader_t *reader, Inflater inflater) except? -1:
         most = min(room, <size_t>(INFLATE_LEN - 1)) + 1
         try:
             piece = inflater.read(most)
-        except zlib_error:
+        except zlib_error as error:
+            reader.overreached = reader_has_limit(reader) and "too far back" in str(error)
             return -1007
         inflated_len += PyBytes_GET_SIZE(piece)
         if <size_t>PyBytes_GET_SIZE(piece) > room:
@@ -329,10 +332,16 @@ cdef int reader_drain_inflater(reader_t *reader, Inflater inflater) except? -1:
             return 0
 
 
+cdef inline bint reader_has_limit(const reader_t *reader) noexcept:
+    """Whether the handshake keeps a message from referring to what came before: a smaller window, or none that lasts."""
+    return reader.window_bits < 15 or (reader.history is NULL and reader.inflated)
+
+
 cdef int reader_message(reader_t *reader, PyObject **result) except? -1:
     """Make the object of a message that is complete."""
     cdef int kind = message_finish(&reader.partial.message, result)
     if kind > 0:
+        reader.inflated |= reader.partial.inflater is not NULL
         reader_reset(reader)
     return kind
 
