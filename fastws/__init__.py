@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from . import http, ws
+try:
+    from . import http, ws
+except ModuleNotFoundError as error:
+    if error.name != "fastws._speedups":
+        raise
+    raise ImportError(
+        f"the sources in {__path__[0]} are not built for this Python: run `make build` beside them, or import an "
+        "installed fastws from another directory"
+    ) from None
 from .errors import (
     ConfigurationError,
     FastWSError,

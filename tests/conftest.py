@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import sys
 import traceback
 import types
@@ -25,6 +26,7 @@ from .services import Log
 from .wires import SMALL, narrow_socket
 
 FOLDER = Path(__file__).parent
+ROOT = FOLDER.parent
 
 # A slow machine is no failure: nothing generated is judged by its time.
 hypothesis.settings.register_profile("default", deadline=None)
@@ -61,6 +63,20 @@ def pytest_collection_finish(session):
     """Spare the garbage collector, which is asked after each test, what lives as long as all of them."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere(tmp_path_factory):
+    """Run in an empty directory, and have every process that a test starts import what the tests import.
+
+    `python -c` and `python -m` look into the working directory first, where the sources may lie and not be built.
+    """
+    here = [Path(fastws.__file__).parents[1], ROOT]  # for fastws, and for the helpers of the tests
+    before = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([*map(str, here), *before]))
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        yield
 
 
 class Failures(logging.Handler):

@@ -283,7 +283,8 @@ def start(tmp_path):
     children = []
 
     def start(*arguments: str, pass_fds: Sequence[int] = ()) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+        # With --reload a file changes too soon for the time in what Python keeps of it
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "fastws", "run", *arguments]
         child = subprocess.Popen(
             command,

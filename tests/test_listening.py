@@ -246,10 +246,8 @@ RUNS = {
 async def crowded(request):
     """A server that may open 64 files, in a process of its own, and the clients that it has."""
     pipe = asyncio.subprocess.PIPE
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CROWD + RUNS[request.param], stdout=pipe, stderr=pipe, env=environment
-    )
+    command = [sys.executable, "-c", CROWD + RUNS[request.param]]
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
     clients: list[Client] = []
     try:
         yield process, int(await within(process.stdout.readline())), clients, "PROXY" in request.param

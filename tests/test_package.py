@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,11 +71,8 @@ IMPORTS: dict[str, set[str]] = {
 MODULES = sorted(module.name for module in pkgutil.iter_modules(fastws.__path__) if module.name != "_speedups")
 
 
-def _run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python elsewhere than here, where it would find the sources first, with what is importable here."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
 
 
 def _source(module: str) -> ast.Module:
@@ -120,13 +117,25 @@ def test_the_package_is_typed() -> None:
     assert (Path(fastws.__file__).parent / "py.typed").exists()
 
 
-def test_importing_it_starts_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
+def test_importing_the_sources_unbuilt_says_so_and_what_to_do(tmp_path: Path) -> None:
+    package = tmp_path / "fastws"
+    shutil.copytree(Path(fastws.__file__).parent, package, ignore=shutil.ignore_patterns("_speedups.*", "core"))
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import fastws"
+    done = _run("-S", "-c", script, str(tmp_path))  # without what an editable install does to the import of modules
+    assert done.stderr.splitlines()[-1] == (
+        f"ImportError: the sources in {package} are not built for this Python: run `make build` beside them, "
+        "or import an installed fastws from another directory"
+    )
+    assert "ModuleNotFoundError" not in done.stderr
+
+
+def test_importing_it_starts_nothing_and_warns_of_nothing() -> None:
     script = "import fastws, threading; assert threading.active_count() == 1"
-    done = _run("-W", "error", "-c", script, cwd=tmp_path)
+    done = _run("-W", "error", "-c", script)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_an_interpreter_that_ends_with_open_connections_does_so_quietly(tmp_path: Path) -> None:
+def test_an_interpreter_that_ends_with_open_connections_does_so_quietly() -> None:
     script = """
 import asyncio, sys
 import fastws
@@ -149,6 +158,6 @@ async def main():
 loop = asyncio.new_event_loop()
 loop.run_until_complete(main())
 """
-    done = _run("-c", script, cwd=tmp_path)
+    done = _run("-c", script)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr.replace("Task was destroyed", "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 
@@ -87,18 +86,14 @@ class Process:
 
 
 @pytest.fixture
-async def start(tmp_path):
+async def start():
     """Start a program that listens: `process, port = await start(RUN)`."""
     processes = []
 
     async def start(program: str) -> tuple[Process, int]:
         pipe = asyncio.subprocess.PIPE
-        # Elsewhere than here, where Python would find the sources first
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, "-W", "ignore::ResourceWarning", "-c", PROGRAM + program]
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=pipe, stderr=pipe, cwd=tmp_path, env=environment
-        )
+        process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
         processes.append(process)
         heard = Process(process)
         await heard.hears("start")

@@ -370,8 +370,7 @@ finally:
 
 def run_left_open(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-X", "dev", "-c", LEFT_OPEN, *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 async def test_a_loop_may_be_closed_while_there_are_transports():

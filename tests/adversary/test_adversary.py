@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +18,6 @@ from .attacks import ATTACKS
 from .guests import guests
 from .hall import TIMEOUTS, Hall, present
 
-ROOT = Path(__file__).resolve().parents[2]
 GUESTS = 4
 ATTACKERS = 20
 SECONDS = 0.15  # of one attack
@@ -34,8 +31,6 @@ class Horde:
     def __init__(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.adversary.horde"],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

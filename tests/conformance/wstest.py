@@ -67,6 +67,7 @@ async def _play(wstest: Path, directory: Path) -> None:
         process = await asyncio.create_subprocess_exec(
             *(wstest, "-m", "fuzzingclient", "-s", "spec.json"),
             cwd=directory,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},  # of another Python
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
