@@ -126,6 +126,15 @@ class Connection:
     def close_reason(self) -> str | None:
         """The reason that belongs to `close_code`."""
     @property
+    def sent_code(self) -> int | None:
+        """The code of the close frame that we sent, 1005 for one without a code; None while there is none.
+
+        Whether it arrived only the peer's answer tells.
+        """
+    @property
+    def received_code(self) -> int | None:
+        """The code of the peer's close frame, 1005 for one without a code; None while there is none."""
+    @property
     def was_clean(self) -> bool:
         """Whether both close frames were exchanged (RFC 6455 section 7.1.4)."""
     async def drain(self) -> None:
@@ -142,8 +151,9 @@ class Connection:
         Args:
             text: the message.
             overflow: what happens when it does not fit into what may wait for the client (`max_backlog`). ``"close"``
-                ends the connection with 1013, ``"drop_new"`` drops this message, ``"drop_old"`` drops the oldest that
-                wait until it fits. ``"conflate"`` takes a `key`. None is what `ws.upgrade_path` says.
+                ends the connection with the service's `overflow_code`, ``"drop_new"`` drops this message,
+                ``"drop_old"`` drops the oldest that wait until it fits. ``"conflate"`` takes a `key`. None is what
+                `ws.upgrade_path` says.
             key: what the message is about: it takes the place of the message with the same key, should that still wait
                 unsent. One that waits in no such place and does not fit ends the connection as ``"close"`` does,
                 because of a state that is only told in part nobody would know. A key alone means ``"conflate"``.
@@ -434,6 +444,7 @@ class Endpoint:
         max_backlog: int,
         high_water: int,
         overflow: str,
+        overflow_code: int,
         max_queue: int,
         max_fragments: int,
         max_message_rate: float | None,

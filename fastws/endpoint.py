@@ -37,6 +37,7 @@ def make_endpoint(hub: Hub, service: Service, close_timeout: float) -> Endpoint:
         max_backlog=options.max_backlog,
         high_water=options.high_water,
         overflow=options.overflow,
+        overflow_code=options.overflow_code,
         max_queue=options.max_queue,
         max_fragments=options.max_fragments,
         max_message_rate=options.max_message_rate,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from ._speedups import OVERFLOWS
+from ._speedups import OVERFLOWS, check_close_code
 from .arguments import CONVERTERS, REQUIRED, Argument, Handler, annotated_type, is_async, read_names
 from .errors import ConfigurationError
 from .routing import Match, PathTemplate, Route, Router, check_path, join
@@ -56,7 +56,13 @@ _EVENTS: Final[dict[str, dict[str, str]]] = {
     "on_idle_timeout": {"connection": "Connection"},
     "on_backlog": {"connection": "Connection", "buffered": "int", "high": "bool"},
     "on_error": {"connection": "Connection", "error": "Exception"},
-    "on_close": {"connection": "Connection", "code": "int", "reason": "str"},
+    "on_close": {
+        "connection": "Connection",
+        "code": "int",
+        "reason": "str",
+        "sent_code": "int",
+        "received_code": "int",
+    },
     "on_start": {"server": "Server"},
     "on_stop": {"server": "Server"},
 }
@@ -171,6 +177,7 @@ class UpgradeOptions:
         max_backlog: bytes that may wait for a slow client.
         high_water: bytes that wait from which on ``on_backlog`` is told.
         overflow: ``"close"``, ``"drop_new"``, ``"drop_old"`` or ``"conflate"``: what happens to what does not fit.
+        overflow_code: the close code for a client for which too much waits.
         max_queue: messages that may wait for a suspended handler.
         max_fragments: frames that a message may come in; more fail the connection with 1008.
         max_message_rate: messages a second that a client may send on average; more fail the connection with 1008.
@@ -191,6 +198,7 @@ class UpgradeOptions:
     max_backlog: int
     high_water: int
     overflow: str
+    overflow_code: int
     max_queue: int
     max_fragments: int
     max_message_rate: float | None
@@ -213,6 +221,7 @@ class UpgradeOptions:
         max_backlog: int = 1 << 20,
         high_water: int | None = None,
         overflow: str = "close",
+        overflow_code: int = 1013,
         max_queue: int = 16,
         max_fragments: int = 1 << 17,
         max_message_rate: float | None = None,
@@ -233,6 +242,7 @@ class UpgradeOptions:
             "max_backlog": _check_size("max_backlog", max_backlog),
             "high_water": _check_high_water(high_water, max_backlog),
             "overflow": _check_overflow(overflow),
+            "overflow_code": _check_code("overflow_code", overflow_code),
             "max_queue": _check_count("max_queue", max_queue, "messages"),
             "max_fragments": _check_count("max_fragments", max_fragments, "frames"),
             "max_message_rate": _check_rate("max_message_rate", max_message_rate),
@@ -291,6 +301,16 @@ def _check_overflow(value: object) -> str:
     if value not in OVERFLOWS:
         raise _wrong("overflow", value, f"give one of {', '.join(OVERFLOWS)}")
     return str(value)
+
+
+def _check_code(option: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong(option, value, "give a close code, such as 1013 or one from 3000 to 4999")
+    try:
+        check_close_code(value)
+    except (ValueError, OverflowError):
+        raise _wrong(option, value, "give 1000 to 1003, 1007 to 1014 or 3000 to 4999") from None
+    return value
 
 
 def _check_compression(value: object) -> str | None:

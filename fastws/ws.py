@@ -86,6 +86,7 @@ def upgrade_path(
     max_backlog: int = 1 << 20,
     high_water: int | None = None,
     overflow: str = "close",
+    overflow_code: int = 1013,
     max_queue: int = 16,
     max_fragments: int = 1 << 17,
     max_message_rate: float | None = None,
@@ -111,9 +112,12 @@ def upgrade_path(
         high_water: bytes that wait for a client from which on `on_backlog` is told, and again when no more than a
             fourth of that wait; None is half of `max_backlog`.
         overflow: what happens when a message does not fit, unless the push says otherwise. `"close"` ends the
-            connection with 1013, `"drop_new"` drops the message, `"drop_old"` drops the oldest ones that wait.
-            `"conflate"` is for services whose messages have keys (`push_text(..., key=...)`) and replace each other;
-            what does not fit all the same ends the connection.
+            connection with `overflow_code`, `"drop_new"` drops the message, `"drop_old"` drops the oldest ones that
+            wait. `"conflate"` is for services whose messages have keys (`push_text(..., key=...)`) and replace each
+            other; what does not fit all the same ends the connection.
+        overflow_code: the close code for a client for which too much waits, by `max_backlog` or by the server's
+            `max_total_backlog` (RFC 6455 section 7.4). A third of the client libraries turn 1013 into 1002 or an
+            error; 1001, 1011 and 3000 to 4999 arrive everywhere, see docs/clients.md.
         max_queue: messages that may wait for a suspended `async` handler until reading is paused; they are also
             bounded by `max_message_size` in sum.
         max_fragments: frames that one message may come in; more fail the connection with 1008.
@@ -148,6 +152,7 @@ def upgrade_path(
         max_backlog=max_backlog,
         high_water=high_water,
         overflow=overflow,
+        overflow_code=overflow_code,
         max_queue=max_queue,
         max_fragments=max_fragments,
         max_message_rate=max_message_rate,
@@ -229,6 +234,10 @@ def on_close(handler: _F) -> _F:
     """Call the method exactly once for each connection that opened, after it left every group and registry.
 
     It may take `connection`, `code` and `reason`: those of the client's close frame, else of ours, else 1006 and "".
+    `sent_code` and `received_code` tell what either side said: 1005 is a close frame without a code, None no close
+    frame (RFC 6455 section 7.1.5). Some clients answer every code with 1000; then that is `code`, and `sent_code`
+    tells what they were told.
+
     It comes after the connection's other handlers. One that is still suspended `close_timeout` seconds after the end
     is cancelled.
     """

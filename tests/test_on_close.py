@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import weakref
 
 import pytest
 
 from fastws import ws
 
-from .client import CLOSE, close_payload, until, within
+from .client import CLOSE, TEXT, close_payload, frame, until, within
 from .services import Log, Watch, at, nothing_follows
 
 
@@ -38,6 +39,70 @@ class Deaf(Watch):
     async def wait(self, text: str) -> None:
         self.saw("waits")
         await asyncio.Event().wait()
+
+
+@at()
+class Both(Log):
+    """Notes what both sides said at the end."""
+
+    @ws.on_close
+    def closed(self, code: int, *, received_code: int | None, sent_code: int | None) -> None:
+        self.saw(code, sent_code, received_code)
+
+    @ws.on_text_message
+    def close(self, connection: ws.Connection) -> None:
+        connection.close(4001, "as you wish")
+
+
+CLOSE_1000 = frame(CLOSE, close_payload(1000))
+
+
+@pytest.mark.parametrize(
+    ("sends", "expected"),
+    [
+        ([CLOSE_1000], (1000, 1000, 1000)),
+        ([frame(CLOSE)], (1005, 1005, 1005)),
+        ([frame(TEXT), CLOSE_1000], (1000, 4001, 1000)),
+        ([frame(TEXT), frame(CLOSE)], (1005, 4001, 1005)),
+        ([frame(TEXT) + frame(CLOSE, close_payload(4999))], (4999, 4001, 4999)),
+        ([b"\x88\x00"], (1002, 1002, None)),
+        ([frame(CLOSE, b"\0\0")], (1002, 1002, None)),
+        ([frame(TEXT), frame(CLOSE, b"\0\0")], (4001, 4001, None)),
+        ([], (1006, None, None)),
+        ([frame(TEXT), None], (4001, 4001, None)),
+    ],
+    ids=repr,
+)
+async def test_on_close_and_the_connection_tell_what_either_side_said(opened, sends, expected):
+    service = Both()
+    _, client, connection = await opened(service, close_timeout=0.05)
+    assert (connection.sent_code, connection.received_code) == (None, None)
+    for data in sends:
+        if data is not None:
+            client.write(data)
+        if len(sends) == 2 and data is sends[0]:
+            assert await client.close_frame() == (4001, "as you wish")
+            assert (connection.sent_code, connection.received_code) == (4001, None)
+    if not sends:
+        client.reset()
+    assert await service.next() == expected
+    assert (connection.close_code, connection.sent_code, connection.received_code) == expected
+
+
+@pytest.mark.parametrize(
+    ("sends", "line"),
+    [
+        (CLOSE_1000, "connection %d of Both closed: 1000 '' (sent 1000, received 1000)"),
+        (b"\x88\x00", "connection %d of Both closed: 1002 'protocol error' (sent 1002, received None)"),
+    ],
+)
+async def test_the_log_tells_both_codes_to_those_who_debug(opened, caplog, sends, line):
+    caplog.set_level(logging.DEBUG, "fastws")
+    service = Both()
+    _, client, connection = await opened(service)
+    client.write(sends)
+    await service.next()
+    assert [each.message for each in caplog.records if each.name == "fastws"] == [line % connection.id]
 
 
 async def test_on_close_comes_although_nobody_knows_the_suspended_handler(opened):

@@ -189,6 +189,22 @@ async def test_a_service_has_a_policy_for_what_says_nothing_else(narrow, overflo
         await everything(client, connection)
 
 
+@pytest.mark.parametrize("code", [1001, 3000, 4999])
+@pytest.mark.parametrize("overflow", ["close", "conflate"])
+async def test_a_service_chooses_the_close_code_of_an_overflow(narrow, overflow, code):
+    @at(max_backlog=LIMIT, overflow=overflow, overflow_code=code)
+    class Bounded(Watch):
+        pass
+
+    service = Bounded()
+    _, (connection,) = await narrow(service)
+    await blocked(connection)
+    for payload in numbered(50):
+        connection.push_binary(payload)
+    assert await service.next() == ("closed", code, "too slow")
+    assert connection.sent_code == code
+
+
 async def test_a_push_may_be_stricter_than_its_service(narrow):
     @at(max_backlog=LIMIT, overflow="drop_old")
     class Loose(Watch):

@@ -12,7 +12,7 @@
 # chunk that ever waited here, so that it stays right when chunks leave at the front.
 
 cdef enum overflow_kind:
-    OVERFLOW_CLOSE             # 1013
+    OVERFLOW_CLOSE             # with `overflow_code`
     OVERFLOW_DROP_NEW
     OVERFLOW_DROP_OLD
     OVERFLOW_CONFLATE

@@ -3,6 +3,8 @@
 # Every end has a deadline: a peer that does not answer or hang up, and a handler that does not return, get
 # `close_timeout` seconds.
 
+cdef int LOG_DEBUG = logging.DEBUG
+
 cdef double HANG_UP_TIMEOUT = 2.0  # seconds, at most `close_timeout`
 
 # All that a peer ever learns of why it is failed
@@ -28,6 +30,7 @@ cdef void send_close(Connection connection, int code, str reason):
     connection.state = CLOSING
     connection.outlet.accepting = False
     connection.close_sent = True
+    connection.sent_code = code
     if not connection.close_received:
         connection.code = code
         connection.reason = reason
@@ -42,6 +45,7 @@ cdef int close_frame(Connection connection, bytes payload) except -1:
         fail(connection, -code, FAIL_REASONS[-code])
         return 0
     connection.close_received = True
+    connection.received_code = code
     connection.code = code
     connection.reason = reason
     if not connection.close_sent:
@@ -116,13 +120,25 @@ cdef int ended(Connection connection) except -1:
     if connection.endpoint.on_close is None:
         if not connection.busy and connection.inbox is None:
             context_done(connection)
-        return 0
-    outer = connection.begin()
-    try:
-        post(connection, connection.endpoint.on_close, connection.code, connection.reason)
-    finally:
-        connection.end(outer)
+    else:
+        outer = connection.begin()
+        try:
+            post(connection, connection.endpoint.on_close, connection.code, connection.reason)
+        finally:
+            connection.end(outer)
+    log_end(connection)
     return 0
+
+
+cdef void log_end(Connection connection):
+    """For who debugs only: whatever peers do must not fill a log."""
+    if not logger.isEnabledFor(LOG_DEBUG):
+        return
+    try:
+        logger.debug("connection %d of %s closed: %d %r (sent %s, received %s)", connection.id, connection.endpoint.name,
+                     connection.code, connection.reason, connection.sent_code, connection.received_code)
+    except Exception:
+        pass                   # a filter or handler of the user's decides nothing here
 
 
 cdef void context_done(Connection connection):
@@ -154,7 +170,7 @@ cdef void overflowed(Connection connection):
         return
     outlet_drop(&connection.outlet)
     connection.outlet.queued = connection.outlet.handed
-    fail(connection, 1013, "too slow")
+    fail(connection, connection.endpoint.overflow_code, "too slow")
 
 
 cdef void give_time(Connection connection):

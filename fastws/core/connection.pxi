@@ -58,6 +58,8 @@ cdef class Connection:
     cdef uint8_t hung_up          # the peer ended its direction
     cdef int code              # of the close frame that counts
     cdef str reason
+    cdef readonly object sent_code         # an int once we sent a close frame, or None
+    cdef readonly object received_code     # likewise the peer
     # Handlers
     cdef object context        # contextvars.Context of all handlers of this connection
     cdef object running        # the Task of the suspended handler

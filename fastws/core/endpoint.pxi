@@ -20,6 +20,7 @@ cdef class Endpoint:
     cdef size_t max_backlog
     cdef size_t high_water     # bytes that wait from which on on_backlog is told
     cdef int overflow          # an overflow_kind
+    cdef int overflow_code     # of the close frame for whom too much waits
     cdef Py_ssize_t max_queue
     cdef uint32_t max_fragments
     cdef double message_seconds        # between two messages on average, at least; 0 is off
@@ -33,7 +34,7 @@ cdef class Endpoint:
     cdef readonly uint64_t unhandled   # messages that no handler wanted
 
     def __cinit__(self, Hub hub, str name, list handlers, tuple path_names, *, uint64_t max_message_size,
-                  size_t max_backlog, size_t high_water, str overflow not None, Py_ssize_t max_queue,
+                  size_t max_backlog, size_t high_water, str overflow not None, int overflow_code, Py_ssize_t max_queue,
                   Py_ssize_t max_fragments, max_message_rate,
                   int deflate_level, size_t deflate_threshold, ping_interval, ping_timeout, idle_timeout,
                   close_timeout):
@@ -55,6 +56,7 @@ cdef class Endpoint:
         self.max_backlog = max_backlog
         self.high_water = high_water
         self.overflow = overflow_of_name(overflow)
+        self.overflow_code = overflow_code
         self.max_queue = max_queue
         self.max_fragments = <uint32_t>min(max_fragments, 0xFFFFFFFF)
         self.message_seconds = 1.0 / max_message_rate if max_message_rate else 0.0

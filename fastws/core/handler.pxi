@@ -21,12 +21,15 @@ cdef enum handler_event:
     GIVE_CONNECTION = 0
     GIVE_FIRST = 1             # text, data, error, code
     GIVE_SECOND = 2            # reason
-    GIVE_PATH = 3              # and on: the segments of the path
+    GIVE_SENT_CODE = 3
+    GIVE_RECEIVED_CODE = 4
+    GIVE_PATH = 5              # and on: the segments of the path
 
 cdef tuple EVENT_NAMES = ("on_open", "on_text_message", "on_binary_message", "on_ping", "on_pong", "on_idle_timeout",
                "on_backlog", "on_error", "on_close")
 cdef dict ARGUMENT_SOURCES = {"connection": GIVE_CONNECTION, "text": GIVE_FIRST, "data": GIVE_FIRST, "error": GIVE_FIRST,
-                    "code": GIVE_FIRST, "reason": GIVE_SECOND, "buffered": GIVE_FIRST, "high": GIVE_SECOND}
+                    "code": GIVE_FIRST, "reason": GIVE_SECOND, "buffered": GIVE_FIRST, "high": GIVE_SECOND,
+                    "sent_code": GIVE_SENT_CODE, "received_code": GIVE_RECEIVED_CODE}
 
 
 @cython.final
@@ -68,6 +71,10 @@ cdef class HandlerCall:
                 arguments[1 + i] = <PyObject *>connection
             elif source == GIVE_SECOND:
                 arguments[1 + i] = <PyObject *>second
+            elif source == GIVE_SENT_CODE:
+                arguments[1 + i] = <PyObject *>connection.sent_code
+            elif source == GIVE_RECEIVED_CODE:
+                arguments[1 + i] = <PyObject *>connection.received_code
             else:
                 arguments[1 + i] = PyTuple_GET_ITEM(connection.path_arguments, source - GIVE_PATH)
         return PyObject_Vectorcall(self.function, arguments + 1, self.positional | PY_VECTORCALL_ARGUMENTS_OFFSET,

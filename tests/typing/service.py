@@ -83,7 +83,7 @@ class Rooms:
 
     @ws.on_close
     def closed(self, connection: ws.Connection, code: int, reason: str) -> None:
-        print(code, reason, connection.was_clean, connection.close_code)
+        print(code, reason, connection.was_clean, connection.close_code, connection.sent_code, connection.received_code)
 
     @ws.on_stop
     async def stopped(self, server: fastws.Server) -> None:
