@@ -63,7 +63,8 @@ class Connection:
         subprotocol: str | None = None,
         path_arguments: tuple[str, ...] = (),
         extension: Deflate | None = None,
-        address: Any = None,
+        address: tuple[str, int] | None = None,
+        secure: bool = False,
         attributes: dict[str, Any] | None = None,
         on_release: Callable[[], None] | None = None,
     ) -> None:
@@ -80,6 +81,7 @@ class Connection:
             path_arguments: the values of the segments that the path of the service names.
             extension: the permessage-deflate that was negotiated.
             address: the client's address where the transport does not know it.
+            secure: whether the client speaks TLS.
             attributes: the first content of `attributes`.
             on_release: called once when the transport is lost and the last handler is done; it may not raise.
         """
@@ -102,8 +104,11 @@ class Connection:
     def compression(self) -> str | None:
         """How messages are compressed (RFC 7692): ``"shared"``, ``"dedicated"``, or None where they are not."""
     @property
-    def remote_address(self) -> Any:
-        """The peer's address, such as ``("203.0.113.7", 52100)``; also after the end."""
+    def remote_address(self) -> tuple[str, int] | None:
+        """Host and port of the client, also after the end; None on a socket that has none, as `Request` has them."""
+    @property
+    def secure(self) -> bool:
+        """Whether the client speaks TLS, with this server or with a proxy that it trusts and that says so."""
     @property
     def is_open(self) -> bool:
         """Whether messages can be pushed: from `on_open` until either side begins to close."""

@@ -120,6 +120,11 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
         help="proxies whose Forwarded or X-Forwarded-For is believed, such as 127.0.0.1,10.0.0.0/8,unix",
     )
     group.add_argument(
+        "--forwarded-field",
+        metavar="NAME",
+        help="the one of these fields that they set, or one of their own (default: all, which have to agree)",
+    )
+    group.add_argument(
         "--proxy-protocol",
         action="store_true",
         help="expect a PROXY header, version 1 or 2, before everything else; only a proxy may reach such a server",

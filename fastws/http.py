@@ -210,6 +210,8 @@ class Request:
         path_parameters: the values of the ``{name}`` segments of the path, decoded.
         remote_address: host and port of the client, or None on a socket that has none. Behind a proxy that the server
             trusts (`proxy_headers`) it is what the proxy tells; the port is 0 where it tells none.
+        scheme: ``"https"`` where the client speaks TLS, with this server or with a proxy that it trusts and that says
+            so, else ``"http"``; also of a request that opens a WebSocket.
         peer_certificate: the certificate that the client, or the proxy before it, showed in its TLS handshake and the
             server verified, as `ssl.SSLSocket.getpeercert` describes it, or None.
     """
@@ -228,6 +230,7 @@ class Request:
         "raw_query",
         "raw_target",
         "remote_address",
+        "scheme",
     )
 
     def __init__(
@@ -239,6 +242,7 @@ class Request:
         remote_address: tuple[str, int] | None = None,
         body: bytes = b"",
         peer_certificate: dict[str, Any] | None = None,
+        scheme: str = "http",
     ) -> None:
         self.method = method
         self.raw_target = target
@@ -248,6 +252,7 @@ class Request:
         self.remote_address = remote_address
         self.body = body
         self.peer_certificate = peer_certificate
+        self.scheme = scheme
         self.path_parameters: dict[str, str] = {}
         self._cookies: Cookies | None = None
         self._headers: Headers | None = None

@@ -146,6 +146,7 @@ class HttpProtocol(asyncio.Protocol):
     Args:
         server: see `Server`.
         address: host and port of the peer where the transport does not know them: what a PROXY protocol header told.
+        secure: whether it speaks TLS, where the transport does not know that: likewise.
     """
 
     __slots__ = (
@@ -158,6 +159,7 @@ class HttpProtocol(asyncio.Protocol):
         "_paused",
         "_reader",
         "_release",
+        "_secure",
         "_server",
         "_task",
         "_transport",
@@ -171,9 +173,10 @@ class HttpProtocol(asyncio.Protocol):
     _reader: RequestReader
     _release: Callable[[], None]  # gives back the place of the connection
 
-    def __init__(self, server: Server, address: tuple[str, int] | None = None) -> None:
+    def __init__(self, server: Server, address: tuple[str, int] | None = None, secure: bool | None = None) -> None:
         self._server = server
         self._address = address
+        self._secure = secure
         self._behind_proxy = False  # a trusted one that tells in each request whom it speaks for
         # What the deadline that is set is for (None: it is to be set anew).
         self._armed: Reading | _Waiting | None = None
@@ -218,9 +221,12 @@ class HttpProtocol(asyncio.Protocol):
             # A Unix socket has no such address; that of IPv6 has two fields more.
             address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
         certificate = self._transport.get_extra_info("peercert") or None
+        secure = self._secure
+        if secure is None:
+            secure = self._transport.get_extra_info("sslcontext") is not None
         self._behind_proxy = server.proxies is not None and server.proxies.trusts(address)
         proxies = server.proxies if self._behind_proxy else None
-        return RequestReader(server.limits, server.router, address, certificate, proxies)
+        return RequestReader(server.limits, server.router, address, certificate, "https" if secure else "http", proxies)
 
     def data_received(self, data: bytes) -> None:
         """Take input; what comes after the last response is discarded."""

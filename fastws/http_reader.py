@@ -42,6 +42,8 @@ logger = logging.getLogger("fastws.http")
 BODY_PIECE: Final = 1 << 16  # bytes
 HEAD_PIECE: Final = 1 << 12
 
+_CONTRADICTION: Final = "Forwarded and X-Forwarded-For tell of different clients\n"
+
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
@@ -101,6 +103,7 @@ class RequestReader:
         router: finds what answers a request.
         address: host and port of the peer, or None.
         certificate: what the peer showed in its TLS handshake, or None.
+        scheme: ``"https"`` where the peer speaks TLS, else ``"http"``.
         proxies: tells for whom the peer speaks, if it is a proxy that is trusted; else None.
 
     Attributes:
@@ -122,6 +125,7 @@ class RequestReader:
         "_parser",
         "_proxies",
         "_router",
+        "_scheme",
         "_target",
         "_undigested",
         "_upgrade",
@@ -142,12 +146,14 @@ class RequestReader:
         router: Router,
         address: tuple[str, int] | None,
         certificate: dict[str, Any] | None = None,
+        scheme: str = "http",
         proxies: TrustedProxies | None = None,
     ) -> None:
         self._limits = limits
         self._router = router
         self._address = address
         self._certificate = certificate
+        self._scheme = scheme
         self._proxies = proxies
         self._parser = HttpRequestParser(self)
         self.reading = Reading.HEAD
@@ -241,6 +247,8 @@ class RequestReader:
             return
         request = self._make_request(method)
         exchange = self.incomplete = Exchange(request, keep_alive=not upgrading and parser.should_keep_alive())
+        if self._proxies is not None:
+            self._believe(self._proxies, request)
         if not upgrading:
             if request.http_version not in ("1.1", "1.0"):
                 self._stop(error_response(505))
@@ -302,16 +310,26 @@ class RequestReader:
         target = origin_form(self._target)
         if target is None:
             self._stop(error_response(400))
-        address = self._address if self._proxies is None else self._client(self._proxies)
         version = self._parser.get_http_version()
         headers, self._headers = self._headers, []
-        return Request(method, target, headers, version, address, peer_certificate=self._certificate)
+        return Request(method, target, headers, version, self._address, b"", self._certificate, self._scheme)
 
-    def _client(self, proxies: TrustedProxies) -> tuple[str, int] | None:
+    def _believe(self, proxies: TrustedProxies, request: Request) -> None:
+        """Take the address and the scheme of whom the peer speaks for, who may not tell us two of them."""
         try:
-            return proxies.client(self._address, self._headers)
-        except ContradictionError:
-            self._stop(error_response(400))
+            client = proxies.client(self._address, request.raw_headers)
+        except ContradictionError as error:
+            self._fault = Response(_CONTRADICTION, 400)
+            if proxies.may_warn():
+                logger.warning(
+                    "%s %s refused with 400: %s; name the field that your proxies set with forwarded_field=",
+                    request.method,
+                    request.raw_path,
+                    str(error),  # a record that is kept would keep all that the traceback knows
+                )
+            raise _Stop from None
+        request.remote_address = client.address
+        request.scheme = client.scheme or self._scheme
 
     def _ignore_upgrade(self, method: str) -> None:
         """Drop the Upgrade of a protocol that we do not speak, as a server may (RFC 9110 section 7.8).

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ._speedups import accept_connection
-from .proxy_protocol import MAX_HEADER_LENGTH, MalformedHeaderError, read_header
+from .proxy_protocol import MAX_HEADER_LENGTH, Header, MalformedHeaderError, read_header
 
 if TYPE_CHECKING:
     from ._speedups import SocketTransport
@@ -41,8 +41,10 @@ RESERVE: Final = 32  # descriptors that are left to the application
 WATCH_INTERVAL: Final = 0.5  # seconds
 ACCEPT_AT_ONCE: Final = 16  # connections, before others have their turn
 
+_NOTHING_TOLD: Final = Header(0, None)
+
 _Address = tuple[str, int] | None
-_MakeProtocol = Callable[[_Address], asyncio.Protocol]
+_MakeProtocol = Callable[[_Address, "bool | None"], asyncio.Protocol]
 _MakeTransport = Callable[[int, asyncio.Protocol], "SocketTransport"]
 
 
@@ -52,7 +54,8 @@ class Listener:
     Args:
         sockets: listening and not blocking; whoever made them closes them.
         options: of the server.
-        make_protocol: makes the protocol of a connection, given the client's address if a PROXY header told it.
+        make_protocol: makes the protocol of a connection, given the client's address, and whether it speaks TLS, if
+            a PROXY header told that.
         make_transport: makes a transport of the core's for a descriptor and a protocol; None if it cannot.
         tls: None for plain TCP.
         census: counts connections that are on their way to HTTP.
@@ -193,7 +196,7 @@ class _Opener:
 
     def open(self, descriptor: int) -> None:
         if self.make_transport is not None and not self.proxy_protocol:
-            self.connect(descriptor, None)
+            self.connect(descriptor, None, None)
             return
         sock = socket.socket(fileno=descriptor)
         sock.setblocking(False)
@@ -202,11 +205,11 @@ class _Opener:
         self._deadlines.set(opening, self._timeout)
         self._census.begin_handshake(opening)
 
-    def connect(self, descriptor: int, address: _Address) -> None:
+    def connect(self, descriptor: int, address: _Address, secure: bool | None) -> None:
         """Begin with HTTP on a transport of the core's."""
         assert self.make_transport is not None
         try:
-            transport = self.make_transport(descriptor, self.make_protocol(address))
+            transport = self.make_transport(descriptor, self.make_protocol(address, secure))
         except OSError as error:
             os.close(descriptor)
             logger.debug("a connection was not opened: %s", repr(error))
@@ -270,13 +273,13 @@ class _Opening:
 
     async def _hand_over(self) -> None:
         opener = self._opener
-        address = await self._read_proxy_header() if opener.proxy_protocol else None
+        _, address, secure = await self._read_proxy_header() if opener.proxy_protocol else _NOTHING_TOLD
         self._handed_over = True
         if opener.make_transport is not None:
             opener.ended(self._descriptor, self)  # from here on it is counted as a connection
-            opener.connect(self._sock.detach(), address)
+            opener.connect(self._sock.detach(), address, secure)
             return
-        make_protocol = functools.partial(opener.make_protocol, address)
+        make_protocol = functools.partial(opener.make_protocol, address, secure)
         await opener.loop.connect_accepted_socket(make_protocol, self._sock, **opener.tls_options)
 
     def _ended(self, _: asyncio.Task[None]) -> None:
@@ -285,7 +288,7 @@ class _Opening:
         if not self._handed_over:
             self._sock.close()
 
-    async def _read_proxy_header(self) -> _Address:
+    async def _read_proxy_header(self) -> Header:
         """Take the PROXY header off the socket, and not a byte of what follows: it may be for TLS."""
         taken = b""
         while True:
@@ -295,7 +298,7 @@ class _Opening:
             length = len(peeked) if header is None else header.length - len(taken)
             taken += self._sock.recv(length)
             if header is not None and len(taken) == header.length:
-                return header.address
+                return header
 
     async def _peek(self, length: int) -> bytes:
         while True:

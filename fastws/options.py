@@ -6,6 +6,7 @@ All of it is checked before anything listens, and a message names the option.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl as ssllib
 from collections.abc import Callable, Iterable
@@ -43,6 +44,7 @@ class ServeOptions(TypedDict, total=False):
     client_ca: _Path | None
     access_log: bool
     proxy_headers: bool | str | Iterable[str] | None
+    forwarded_field: str | None
     max_connections: int
     max_connections_per_address: int | None
     max_handshakes: int
@@ -79,6 +81,7 @@ class Options:
     client_ca: _Path | None = None
     access_log: bool = False
     proxy_headers: bool | str | Iterable[str] | None = None
+    forwarded_field: str | None = None
     max_connections: int = 100_000
     max_connections_per_address: int | None = None
     max_handshakes: int = 8192
@@ -101,6 +104,8 @@ class Options:
         if self.max_connections_per_address is not None:
             what = "a whole number from 1, or None"
             _check("max_connections_per_address", self.max_connections_per_address, _is_count, what)
+        if self.forwarded_field is not None:
+            _check("forwarded_field", self.forwarded_field, _is_field, 'the name of a header field such as "Forwarded"')
         self._check_address()
         self._check_tls()
 
@@ -145,6 +150,10 @@ def _is_count(value: object) -> bool:
 
 def _is_thread_count(value: object) -> bool:
     return isinstance(value, int) and 0 <= value <= MAX_FANOUT_THREADS
+
+
+def _is_field(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value) is not None
 
 
 def _is_time(value: object) -> bool:

@@ -22,6 +22,8 @@ MAX_HEADER_LENGTH: Final = 16 + MAX_BLOCK_LENGTH
 
 _LOCAL, _PROXY = 0x20, 0x21  # version 2 and the command
 _IPV4, _IPV6 = 0x11, 0x21  # family and transport: a stream
+_SSL: Final = 0x20  # the type of what is said of TLS
+_CLIENT_SSL: Final = 0x01
 _ADDRESS_LENGTH: Final = {0x00: 0, _IPV4: 12, _IPV6: 36, 0x31: 216}  # 0x00 is unspecified, 0x31 a Unix socket
 
 
@@ -32,10 +34,12 @@ class Header(NamedTuple):
         length: the bytes that it took.
         address: host and port of the client, or None where the connection's own address is meant or there is none:
             the proxy speaks for itself (LOCAL), does not know (UNKNOWN), or serves a Unix socket.
+        secure: whether the client speaks TLS with the proxy, or None where that is not told.
     """
 
     length: int
     address: tuple[str, int] | None
+    secure: bool | None = None
 
 
 class MalformedHeaderError(Exception):
@@ -121,7 +125,9 @@ def _read_block(data: bytes) -> Header | None:
     length = 16 + block_length
     if len(data) < length:
         return None
-    return Header(length, None if local else _read_address(family, data[16:]))
+    if local:
+        return Header(length, None)
+    return Header(length, _read_address(family, data[16:]), _read_secure(data[16 + _ADDRESS_LENGTH[family] : length]))
 
 
 def _read_address(family: int, block: bytes) -> tuple[str, int] | None:
@@ -129,4 +135,16 @@ def _read_address(family: int, block: bytes) -> tuple[str, int] | None:
         return str(ipaddress.IPv4Address(block[:4])), int.from_bytes(block[8:10], "big")
     if family == _IPV6:
         return str(ipaddress.IPv6Address(block[:16])), int.from_bytes(block[32:34], "big")
+    return None
+
+
+def _read_secure(block: bytes) -> bool | None:
+    """Look for PP2_TYPE_SSL, whose first byte says whether the client speaks TLS (section 2.2.6)."""
+    while len(block) > 2:
+        kind, length = block[0], int.from_bytes(block[1:3], "big")
+        value, block = block[3 : 3 + length], block[3 + length :]
+        if len(value) < length or (kind == _SSL and not value):
+            raise MalformedHeaderError
+        if kind == _SSL:
+            return bool(value[0] & _CLIENT_SSL)
     return None

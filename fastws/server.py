@@ -73,7 +73,7 @@ class Server:
         self.limits = _http_limits(self._options)
         self.census = Census(self._options.max_handshakes, self._options.max_connections_per_address)
         self.access_log = self._options.access_log
-        self.proxies = TrustedProxies(self._options.proxy_headers) if self._options.proxy_headers else None
+        self.proxies = _trusted_proxies(self._options)
         self.closing = False
         self._closing: asyncio.Task[None] | None = None
         self.http_connections: set[HttpProtocol] = set()
@@ -331,6 +331,7 @@ class Server:
             extension=accepted.extension,
             path_arguments=tuple(request.path_parameters.values()),
             address=address,
+            secure=request.scheme == "https",
             attributes=accepted.attributes,
             on_release=on_release,
         )
@@ -373,6 +374,10 @@ class Server:
                 await asyncio.wait_for(task, self._options.close_timeout)
         except Exception:
             logger.exception("%s failed", handler.label)
+
+
+def _trusted_proxies(options: Options) -> TrustedProxies | None:
+    return TrustedProxies(options.proxy_headers, options.forwarded_field) if options.proxy_headers else None
 
 
 def _http_limits(options: Options) -> HttpLimits:
@@ -424,10 +429,14 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
         keyfile_password: of the private key, where that is encrypted.
         client_ca: a PEM file with authorities; who has no certificate of one of them cannot connect.
         access_log: log each HTTP response and each upgrade, to the logger "fastws.access".
-        proxy_headers: the proxies that are believed when they tell the client's address in `Forwarded` (RFC 7239) or
-            `X-Forwarded-For`: addresses and networks such as `"10.0.0.0/8"`, and `"unix"` for Unix sockets, as a list
-            or between commas. True is this machine, loopback and Unix sockets; None believes nobody. A request whose
-            two fields lead to different clients gets a 400.
+        proxy_headers: the proxies that are believed when they tell the client's address and scheme in `Forwarded` (RFC
+            7239), or in `X-Forwarded-For` and `X-Forwarded-Proto`: addresses and networks such as `"10.0.0.0/8"`, and
+            `"unix"` for Unix sockets, as a list or between commas. True is this machine, loopback and Unix sockets;
+            None believes nobody.
+        forwarded_field: the one field that these proxies set for the address: `"Forwarded"`, `"X-Forwarded-For"`, or
+            another one of a proxy's own that is such a list, as `"X-Real-IP"`. What else a client writes is ignored
+            then, which is right for proxies that pass on a `Forwarded` of the client's. With None, the default, all are
+            read, and a request whose fields tell of different clients gets a 400.
         max_connections: open connections in all, HTTP and WebSocket; one more gets a 503 with ``Retry-After``.
         max_connections_per_address: connections of one address, of IPv6 of the same first 64 bits; one more gets a 429.
             Behind a proxy that is believed (`proxy_protocol`, `proxy_headers`) the address is that of its client, whose

@@ -104,7 +104,8 @@ def test_what_is_not_given_is_left_to_the_server(served, chat):
 
 def test_every_option_of_the_server_reaches_it(served, chat):
     arguments = (
-        "--unix chat.sock --unix-mode 660 --proxy-protocol --certfile c.pem --keyfile k.pem --client-ca a.pem "
+        "--unix chat.sock --unix-mode 660 --proxy-protocol --forwarded-field Forwarded "
+        "--certfile c.pem --keyfile k.pem --client-ca a.pem "
         "--max-connections 1 --max-connections-per-address 2 --max-handshakes 3 --backlog 4 --fanout-threads 5 "
         "--handshake-timeout 0.5 --keep-alive-timeout 6 --close-timeout 7 --max-head-size 8 --max-head-fields 9 "
         "--max-body-size 10"
@@ -115,6 +116,7 @@ def test_every_option_of_the_server_reaches_it(served, chat):
         "unix": "chat.sock",
         "unix_mode": 0o660,
         "proxy_protocol": True,
+        "forwarded_field": "Forwarded",
         "certfile": "c.pem",
         "keyfile": "k.pem",
         "client_ca": "a.pem",

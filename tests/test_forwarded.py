@@ -32,6 +32,14 @@ def forwarded(*lines: str) -> list[tuple[bytes, bytes]]:
     return [(b"forwarded", line.encode("latin-1")) for line in lines]
 
 
+def protos(*lines: str) -> list[tuple[bytes, bytes]]:
+    return [(b"x-forwarded-proto", line.encode("latin-1")) for line in lines]
+
+
+def address_told(peer, headers):
+    return PROXIES.client(peer, headers).address
+
+
 # --- Who is trusted.
 
 
@@ -96,8 +104,8 @@ def test_what_is_no_address_is_refused_by_name(trusted):
     ],
 )
 def test_the_first_address_from_the_right_that_is_not_trusted_is_the_client(lines, client):
-    assert PROXIES.client(PEER, xff(*lines)) == client
-    assert PROXIES.client(PEER, [(b"host", b"a"), *xff(*lines), (b"accept", b"6.6.6.6")]) == client
+    assert address_told(PEER, xff(*lines)) == client
+    assert address_told(PEER, [(b"host", b"a"), *xff(*lines), (b"accept", b"6.6.6.6")]) == client
 
 
 GARBAGE = [
@@ -125,11 +133,11 @@ GARBAGE = [
 
 @pytest.mark.parametrize("node", GARBAGE)
 def test_garbage_ends_the_walk_and_nothing_left_of_it_is_believed(node):
-    assert PROXIES.client(PEER, xff(f"203.0.113.7, {node}")) == PEER
-    assert PROXIES.client(PEER, xff(f"203.0.113.7, {node}, 10.0.0.2")) == ("10.0.0.2", 0)
+    assert address_told(PEER, xff(f"203.0.113.7, {node}")) == PEER
+    assert address_told(PEER, xff(f"203.0.113.7, {node}, 10.0.0.2")) == ("10.0.0.2", 0)
     quoted = f'for=203.0.113.7, for="{node}"'
-    assert PROXIES.client(PEER, forwarded(quoted)) == PEER
-    assert PROXIES.client(PEER, forwarded(f"{quoted}, for=10.0.0.2")) == ("10.0.0.2", 0)
+    assert address_told(PEER, forwarded(quoted)) == PEER
+    assert address_told(PEER, forwarded(f"{quoted}, for=10.0.0.2")) == ("10.0.0.2", 0)
 
 
 # --- Forwarded.
@@ -168,7 +176,7 @@ def test_garbage_ends_the_walk_and_nothing_left_of_it_is_believed(node):
     ],
 )
 def test_elements_of_forwarded_are_read_from_the_right(lines, client):
-    assert PROXIES.client(PEER, forwarded(*lines)) == client
+    assert address_told(PEER, forwarded(*lines)) == client
 
 
 # --- Both.
@@ -185,15 +193,88 @@ def test_elements_of_forwarded_are_read_from_the_right(lines, client):
     ],
 )
 def test_both_may_be_there_if_they_name_the_same_client(headers, client):
-    assert PROXIES.client(PEER, headers) == client
+    assert address_told(PEER, headers) == client
 
 
 @pytest.mark.parametrize("invented", ["for=6.6.6.6", "for=unknown", "proto=https", 'for="', ""])
 def test_both_with_different_clients_are_refused(invented):
     with pytest.raises(ContradictionError):
-        PROXIES.client(PEER, forwarded(invented) + xff("203.0.113.7"))
+        address_told(PEER, forwarded(invented) + xff("203.0.113.7"))
     with pytest.raises(ContradictionError):
-        PROXIES.client(None, forwarded(invented) + xff("203.0.113.7"))
+        address_told(None, forwarded(invented) + xff("203.0.113.7"))
+
+
+# --- The scheme.
+
+
+@pytest.mark.parametrize(
+    ("headers", "scheme"),
+    [
+        ([], None),
+        (xff("203.0.113.7"), None),
+        (xff("203.0.113.7") + protos("https"), "https"),
+        (xff("203.0.113.7") + protos("http"), "http"),
+        (xff("203.0.113.7") + protos("WSS"), "https"),
+        (xff("203.0.113.7") + protos("ws"), "http"),
+        (protos("https"), "https"),
+        (protos("ftp"), None),
+        (protos(""), None),
+        # Of a list it is the entry beside that of the client, or the left end of a list that is shorter.
+        (xff("203.0.113.7, 10.0.0.2") + protos("https, http"), "https"),
+        (xff("203.0.113.7, 10.0.0.2") + protos("http", "https"), "http"),
+        (xff("203.0.113.7, 10.0.0.2") + protos("https"), "https"),
+        (xff("203.0.113.7, 10.0.0.2, 10.0.0.3") + protos("https, http"), "https"),
+        (xff("203.0.113.7") + protos("https, http"), "http"),
+        (xff("6.6.6.6, 203.0.113.7") + protos("https, http"), "http"),
+        (xff("unknown") + protos("https"), "https"),
+        (forwarded("for=203.0.113.7;proto=https"), "https"),
+        (forwarded('proto="wss";for=203.0.113.7'), "https"),
+        (forwarded("for=203.0.113.7"), None),
+        (forwarded("for=203.0.113.7;proto=https;proto=http"), None),
+        (forwarded("for=203.0.113.7;proto=https, for=10.0.0.2;proto=http"), "https"),
+        (forwarded("for=6.6.6.6;proto=https, for=203.0.113.7;proto=http"), "http"),
+        (forwarded("for=_hidden;proto=https"), "https"),
+        (forwarded("proto=https"), "https"),
+        (forwarded("for=203.0.113.7;proto=https") + xff("203.0.113.7") + protos("https"), "https"),
+        (forwarded("for=203.0.113.7") + xff("203.0.113.7") + protos("https"), "https"),
+        (forwarded("for=203.0.113.7;proto=https") + xff("203.0.113.7"), "https"),
+        (forwarded("for=203.0.113.7") + protos("https"), "https"),
+    ],
+)
+def test_the_scheme_is_the_one_that_is_told_of_the_client(headers, scheme):
+    assert PROXIES.client(PEER, headers).scheme == scheme
+
+
+@pytest.mark.parametrize("address", [[], xff("203.0.113.7")])
+def test_two_schemes_are_refused(address):
+    with pytest.raises(ContradictionError):
+        PROXIES.client(PEER, forwarded("for=203.0.113.7;proto=https") + address + protos("http"))
+
+
+# --- One field.
+
+
+EVERYTHING = (
+    forwarded("for=203.0.113.1;proto=https")
+    + xff("203.0.113.2")
+    + protos("http")
+    + [(b"x-real-ip", b"203.0.113.3"), (b"x-real-ip", b"203.0.113.4")]
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "host", "scheme"),
+    [
+        ("Forwarded", "203.0.113.1", "https"),
+        ("x-forwarded-for", "203.0.113.2", "http"),
+        ("X-Forwarded-For", "203.0.113.2", "http"),
+        ("X-Real-IP", "203.0.113.4", "http"),
+        ("CF-Connecting-IP", "10.0.0.1", "http"),
+    ],
+)
+def test_of_one_field_alone_the_others_are_the_client_s_affair(field, host, scheme):
+    address, told = TrustedProxies("10.0.0.0/8", field).client(PEER, EVERYTHING)
+    assert (address[0], told) == (host, scheme)
 
 
 # --- What a server makes of it.
@@ -207,13 +288,17 @@ class Where(Watch):
     def where(self, request: http.Request) -> object:
         return request.remote_address
 
+    @http.get("/scheme")
+    def scheme(self, request: http.Request) -> object:
+        return request.scheme
+
     @ws.on_upgrade
     def check(self, request: http.Request, upgrade: ws.Upgrade) -> None:
         upgrade.headers["X-Where"] = str(request.remote_address)
 
     @ws.on_text_message
-    def said(self, connection: ws.Connection) -> str:
-        return str(connection.remote_address)
+    def said(self, connection: ws.Connection, text: str) -> str:
+        return str(connection.secure if text == "secure?" else connection.remote_address)
 
 
 async def test_a_trusted_proxy_tells_where_requests_connections_and_the_log_have_their_client(serve, connect, caplog):
@@ -240,12 +325,57 @@ async def test_nobody_else_is_believed(serve, connect, trusted):
     assert (await client.asks("where am I?")).startswith("('127.0.0.1', ")
 
 
+TWO_CLIENTS = b"X-Forwarded-For: 203.0.113.7\r\nForwarded: for=6.6.6.6\r\n"
+
+
 @pytest.mark.parametrize("path", [b"/", b"/where"])
-async def test_a_request_with_two_clients_gets_400(serve, path):
+async def test_a_request_with_two_clients_gets_400_which_the_log_explains_once(serve, path, caplog):
+    server = await serve(Where, proxy_headers=True, access_log=True)
+    for _ in range(2):
+        answered = await answer(server, REQUEST % (path + b"?token=secret", TWO_CLIENTS))
+        assert answered.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert answered.endswith(b"\r\n\r\nForwarded and X-Forwarded-For tell of different clients\n")
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith(f"GET {path.decode()} refused with 400: Forwarded and X-Forwarded-For lead to different")
+    assert warning.endswith("forwarded_field=")
+    lines = [record.getMessage() for record in caplog.records if record.name == "fastws.access"]
+    assert [line.split()[0] for line in lines] == ["127.0.0.1", "127.0.0.1"]
+
+
+async def test_a_field_of_the_client_s_own_changes_nothing_where_one_is_named(serve, connect):
+    server = await serve(Where, proxy_headers=True, forwarded_field="X-Forwarded-For")
+    client = await connect(server, fields=TWO_CLIENTS)
+    assert await client.asks("where am I?") == "('203.0.113.7', 0)"
+
+
+@pytest.mark.parametrize("field", ["", "X Forwarded", "Forwarded:", 5])
+async def test_what_names_no_field_is_refused(serve, field):
+    with pytest.raises(ConfigurationError, match=r"forwarded_field.*the name of a header field"):
+        await serve(Where, proxy_headers=True, forwarded_field=field)
+
+
+@pytest.mark.parametrize(
+    ("fields", "secure"),
+    [
+        (b"X-Forwarded-Proto: wss\r\n", True),
+        (b"Forwarded: for=203.0.113.7;proto=https\r\n", True),
+        (b"X-Forwarded-Proto: http\r\n", False),
+    ],
+)
+async def test_a_trusted_proxy_tells_whether_its_client_speaks_tls(serve, connect, fields, secure):
     server = await serve(Where, proxy_headers=True)
-    answered = await answer(server, REQUEST % (path, b"X-Forwarded-For: 203.0.113.7\r\nForwarded: for=6.6.6.6\r\n"))
-    assert answered.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert answered.endswith(b"\r\n\r\n400 Bad Request\n")
+    client = await connect(server, fields=fields)
+    assert await client.asks("secure?") == str(secure)
+    answered = await answer(server, b"GET /scheme HTTP/1.1\r\nHost: a\r\nConnection: close\r\n%b\r\n" % fields)
+    assert answered.endswith(b"\r\n\r\nhttps" if secure else b"\r\n\r\nhttp")
+
+
+async def test_without_a_proxy_s_word_the_scheme_is_that_of_the_connection(serve, connect):
+    server = await serve(Where)
+    client = await connect(server, fields=b"X-Forwarded-Proto: wss\r\n")
+    assert await client.asks("secure?") == str(server.secure)
+    answered = await answer(server, b"GET /scheme HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert answered.endswith(b"\r\n\r\nhttps" if server.secure else b"\r\n\r\nhttp")
 
 
 async def test_a_unix_socket_may_be_a_trusted_proxy_and_what_a_proxy_protocol_told_is_a_peer(serve):
@@ -266,11 +396,11 @@ async def test_a_unix_socket_may_be_a_trusted_proxy_and_what_a_proxy_protocol_to
 
 def test_a_list_is_read_to_a_bounded_length():
     hops = ["10.0.0.2"] * (MAX_HOPS - 1)
-    assert PROXIES.client(PEER, xff(",".join(["203.0.113.7", *hops]))) == ("203.0.113.7", 0)
-    assert PROXIES.client(PEER, xff(",".join(["203.0.113.7", "10.0.0.2", *hops]))) == ("10.0.0.2", 0)
+    assert address_told(PEER, xff(",".join(["203.0.113.7", *hops]))) == ("203.0.113.7", 0)
+    assert address_told(PEER, xff(",".join(["203.0.113.7", "10.0.0.2", *hops]))) == ("10.0.0.2", 0)
     elements = [f"for={hop}" for hop in hops]
-    assert PROXIES.client(PEER, forwarded(",".join(["for=203.0.113.7", *elements]))) == ("203.0.113.7", 0)
-    assert PROXIES.client(PEER, forwarded(",".join(["for=203.0.113.7", "for=10.0.0.2", *elements]))) == ("10.0.0.2", 0)
+    assert address_told(PEER, forwarded(",".join(["for=203.0.113.7", *elements]))) == ("203.0.113.7", 0)
+    assert address_told(PEER, forwarded(",".join(["for=203.0.113.7", "for=10.0.0.2", *elements]))) == ("10.0.0.2", 0)
 
 
 @pytest.mark.parametrize(
@@ -281,14 +411,14 @@ def test_no_list_costs_much(part):
     text = part * (16000 // len(part))
     start = time.process_time()
     for tail in ("", "x", '"'):
-        PROXIES.client(PEER, forwarded(text + tail))
-        PROXIES.client(PEER, xff(text + tail))
+        address_told(PEER, forwarded(text + tail))
+        address_told(PEER, xff(text + tail))
     assert time.process_time() - start < 1  # some milliseconds; backtracking would take ages
 
 
 @given(st.text(alphabet='for=";,\\ \t_a1.:[]', max_size=60))
 def test_nothing_that_a_client_writes_changes_what_the_proxy_appends(text):
     for appended, client in (("203.0.113.7", "203.0.113.7"), ("[2001:db8::1]:99", "2001:db8::1")):
-        assert PROXIES.client(PEER, xff(text, appended))[0] == client
-        assert PROXIES.client(PEER, forwarded(text, f'for="{appended}"'))[0] == client
-        assert PROXIES.client(PEER, forwarded(text, f'proto=http;for="{appended}";host="a\\"b"'))[0] == client
+        assert address_told(PEER, xff(text, appended))[0] == client
+        assert address_told(PEER, forwarded(text, f'for="{appended}"'))[0] == client
+        assert address_told(PEER, forwarded(text, f'proto=http;for="{appended}";host="a\\"b"'))[0] == client

@@ -41,6 +41,22 @@ HEADERS = {
     "version 2, the longest": (block(0x21, 0x11, IPV4.ljust(4096, b"\0")), ("192.0.2.1", 56324)),
 }
 
+
+def ssl(flags: int, *, length: int = 5) -> bytes:
+    """PP2_TYPE_SSL: flags, what verifying the client's certificate gave, and the version of TLS."""
+    return b"\x20" + (length + 10).to_bytes(2, "big") + bytes([flags]) + bytes(length - 1) + b"\x21\x00\x07TLSv1.3"
+
+
+SECURE = {
+    "nothing of TLS": (block(0x21, 0x11, IPV4 + TLV), None),
+    "TLS": (block(0x21, 0x11, IPV4 + ssl(0x01)), True),
+    "TLS, behind others": (block(0x21, 0x21, IPV6 + TLV + ssl(0x07)), True),
+    "TLS, on a Unix socket": (block(0x21, 0x31, UNIX + ssl(0x01)), True),
+    "TLS, of unspecified family": (block(0x21, 0x00, ssl(0x01)), True),
+    "a client that speaks none": (block(0x21, 0x11, IPV4 + ssl(0x00) + TLV), False),
+    "the proxy itself": (block(0x20, 0x11, IPV4 + ssl(0x01)), None),
+}
+
 MALFORMED = {
     "nothing of it": b"GET / HTTP/1.1\r\n",
     "a TLS ClientHello": b"\x16\x03\x01\x02\x00\x01\x00",
@@ -79,6 +95,8 @@ MALFORMED = {
     "too short for IPv4": block(0x21, 0x11, IPV4[:11]),
     "too short for IPv6": block(0x21, 0x21, IPV6[:35]),
     "too short for Unix": block(0x21, 0x31, UNIX[:215]),
+    "a value that goes on behind the block": block(0x21, 0x11, IPV4 + b"\x01\x00\x09http/1.1"),
+    "TLS without flags": block(0x21, 0x11, IPV4 + b"\x20\x00\x00"),
     "more than anybody needs": block(0x21, 0x11, IPV4, 4097),
     "more than anybody needs, local": block(0x20, 0x00, b"", 65535),
 }
@@ -101,6 +119,13 @@ def test_a_header_is_read_and_what_follows_is_left(data, address, tail):
     assert len(data) <= MAX_HEADER_LENGTH
 
 
+@pytest.mark.parametrize(("data", "secure"), SECURE.values(), ids=SECURE)
+@pytest.mark.parametrize("tail", [b"", b"GET / HTTP/1.1\r\n\r\n"])
+def test_version_2_may_say_whether_the_client_speaks_tls(data, secure, tail):
+    assert read_header(data + tail).secure is secure
+    assert read_in_pieces(data).secure is secure
+
+
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
 def test_what_is_no_header_is_refused_whole_and_byte_by_byte(data):
     with pytest.raises(MalformedHeaderError):
@@ -118,8 +143,8 @@ class Addresses(Log):
     """Replies with the address of the client, and notes those whose connection ends."""
 
     @ws.on_text_message
-    def text(self, connection: ws.Connection) -> str:
-        return repr(connection.remote_address)
+    def text(self, connection: ws.Connection, text: str) -> str:
+        return repr(connection.secure if text == "secure?" else connection.remote_address)
 
     @ws.on_close
     def closed(self, connection: ws.Connection) -> None:
@@ -140,6 +165,14 @@ async def test_the_client_has_the_address_that_its_proxy_told(serve, dial, heade
     assert await client.asks("who am I?") == repr(address)
     await client.close()
     assert await service.next() == (address,)
+
+
+@BEHIND_PROXY
+@pytest.mark.parametrize(("header", "secure"), SECURE.values(), ids=SECURE)
+async def test_a_connection_knows_whether_its_client_speaks_tls_with_the_proxy(serve, dial, header, secure):
+    client = await dial(await serve(Addresses(), proxy_protocol=True), header)
+    await client.open()
+    assert await client.asks("secure?") == repr(bool(secure))
 
 
 @BEHIND_PROXY

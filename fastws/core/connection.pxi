@@ -56,6 +56,7 @@ cdef class Connection:
     cdef uint8_t entered          # our context is the current one
     cdef uint8_t released
     cdef uint8_t hung_up          # the peer ended its direction
+    cdef uint8_t is_secure        # the client speaks TLS, with us or with a proxy
     cdef int code              # of the close frame that counts
     cdef str reason
     cdef readonly object sent_code         # an int once we sent a close frame, or None
@@ -105,8 +106,8 @@ cdef class Connection:
     # -- opening
 
     def start(self, transport, bytes response, rest, *, str path="/", str query="", bytes head=b"",
-              str subprotocol=None, tuple path_arguments=(), extension=None, address=None, dict attributes=None,
-              on_release=None):
+              str subprotocol=None, tuple path_arguments=(), extension=None, address=None, bint secure=False,
+              dict attributes=None, on_release=None):
         """Take over a transport whose opening handshake is done; `response` is still to be sent, `rest` was read."""
         if self.state != CONNECTING or len(path_arguments) != self.endpoint.path_len:
             raise ValueError("a connection starts once, with as many path arguments as its service has")
@@ -119,6 +120,7 @@ cdef class Connection:
         if extension is not None:
             self.use_deflate(extension)
         self.address = address
+        self.is_secure = secure
         self.own_attributes = attributes
         self.on_release = on_release
         self.outlet.fd = plain_socket(transport)
@@ -450,7 +452,13 @@ cdef class Connection:
     def remote_address(self):
         if self.address is not None or self.transport is None:
             return self.address
-        return self.transport.get_extra_info("peername")
+        # Of IPv6 there are two fields more, and a Unix socket has a path, which is nobody's address
+        peer = self.transport.get_extra_info("peername")
+        return peer[:2] if isinstance(peer, tuple) else None
+
+    @property
+    def secure(self):
+        return self.is_secure != 0
 
     @property
     def groups(self):

@@ -30,7 +30,7 @@ def check(data: bytes) -> None:
 
 
 def read(data: bytes) -> tuple | str | None:
-    """The length of the header and the address in it, as its bytes: there are several ways to write one."""
+    """The length of the header, the address in it, as its bytes, for there are several ways to write one, and TLS."""
     try:
         header = read_header(data)
     except MalformedHeaderError:
@@ -38,7 +38,8 @@ def read(data: bytes) -> tuple | str | None:
     if header is None or header.address is None:
         return header
     host, port = header.address
-    return header.length, (packed(socket.AF_INET6 if ":" in host else socket.AF_INET, host.encode()), port)
+    address = (packed(socket.AF_INET6 if ":" in host else socket.AF_INET, host.encode()), port)
+    return header.length, address, header.secure
 
 
 def meaning(data: bytes) -> tuple | str | None:
@@ -57,11 +58,11 @@ def line(data: bytes) -> tuple | str | None:
         return None if begun and len(data) < 107 else MALFORMED
     unknown, version, *addresses, port, other_port = whole.groups()
     if unknown:
-        return whole.end(), None
+        return whole.end(), None, None
     family = socket.AF_INET if version == b"4" else socket.AF_INET6
     ports = [text for text in (port, other_port) if re.fullmatch(rb"0|[1-9]\d{0,4}", text) and int(text) < 65536]
     hosts = [packed(family, text) for text in addresses]
-    return (whole.end(), (hosts[0], int(port))) if len(ports) == 2 and all(hosts) else MALFORMED
+    return (whole.end(), (hosts[0], int(port)), None) if len(ports) == 2 and all(hosts) else MALFORMED
 
 
 def packed(family: int, text: bytes) -> bytes | None:
@@ -80,11 +81,28 @@ def block(data: bytes) -> tuple | str | None:
         return MALFORMED
     if len(data) < 16 + length:
         return None
-    if is_local or kind not in (b"\x21\x11", b"\x21\x21"):
-        return 16 + length, None
+    if is_local:
+        return 16 + length, None, None
+    said = secure(data[16 + SPACES[kind] : 16 + length])
+    if said == MALFORMED:
+        return MALFORMED
+    if kind not in (b"\x21\x11", b"\x21\x21"):
+        return 16 + length, None, said
     size = 4 if kind == b"\x21\x11" else 16
     port = data[16 + 2 * size : 18 + 2 * size]
-    return 16 + length, (data[16 : 16 + size], int.from_bytes(port, "big"))
+    return 16 + length, (data[16 : 16 + size], int.from_bytes(port, "big")), said
+
+
+def secure(values: bytes) -> bool | str | None:
+    """What the first PP2_TYPE_SSL says; two bytes that are left are no value."""
+    while len(values) >= 3:
+        end = 3 + int.from_bytes(values[1:3], "big")
+        if end > len(values) or values[:3] == b"\x20\x00\x00":
+            return MALFORMED
+        if values[0] == 0x20:
+            return values[3] % 2 == 1
+        values = values[end:]
+    return None
 
 
 def seeds() -> list[bytes]:
@@ -98,6 +116,10 @@ def seeds() -> list[bytes]:
         b"PROXY " + b"x" * 110,
         SIGNATURE + b"\x21\x11\x00\x0c\xc0\x00\x02\x01\xc6\x33\x64\x02\xdc\x04\x01\xbbGET",
         SIGNATURE + b"\x21\x21\x00\x26" + bytes(range(38)),
+        SIGNATURE
+        + b"\x21\x11\x00\x1c"
+        + bytes(12)
+        + b"\x04\x00\x02\x00\x00\x20\x00\x08\x01\x00\x00\x00\x00\x00\x00\x00",
         SIGNATURE + b"\x20\x00\x00\x00",
         SIGNATURE + b"\x21\x31\x00\xd8" + bytes(216),
         SIGNATURE + b"\x21\x11\x10\x01",
