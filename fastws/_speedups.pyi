@@ -339,7 +339,10 @@ def close_connection(code: int = 1000, reason: str = "") -> bool:
     """Begin to close the current connection, as `Connection.close` does."""
 
 def close_stored_connection(name: str, code: int = 1000, reason: str = "") -> bool:
-    """Begin to close a stored connection; False when the name is not stored."""
+    """Begin to close a stored connection and forget the name at once.
+
+    False when the name is not stored, or the connection closes already.
+    """
 
 def close_connection_group(group: str, code: int = 1000, reason: str = "") -> int:
     """Begin to close all members of a group; returns how many."""

@@ -60,6 +60,8 @@ cdef extern from "Python.h":
     void *PyUnicode_DATA(PyObject *text) nogil
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    object PyUnicode_FromObject(object text)
+    object PyBytes_FromObject(object data)
     object PyContext_Copy(object context)
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1

@@ -36,6 +36,7 @@ __all__ = [
 _C = TypeVar("_C", bound=type)
 _F = TypeVar("_F", bound=Callable[..., Any])
 _HeadersInput = Mapping[str, str] | Iterable[tuple[str, str]]
+_Body = bytes | bytearray | memoryview | str
 
 
 # --- Annotations.
@@ -317,7 +318,7 @@ class Response:
 
     __slots__ = ("body", "headers", "status")
 
-    def __init__(self, body: bytes | str = b"", status: int = 200, headers: _HeadersInput | None = None) -> None:
+    def __init__(self, body: _Body = b"", status: int = 200, headers: _HeadersInput | None = None) -> None:
         self.status = _check_status(status)
         self.body = body.encode() if isinstance(body, str) else bytes(body)
         if self.body and status in (204, 304):
@@ -409,7 +410,7 @@ def to_response(result: object) -> Response:
         return result
     if result is None:
         return Response(status=204)
-    if isinstance(result, (str, bytes)):
+    if isinstance(result, (str, bytes, bytearray, memoryview)):
         return Response(result)
     body = jsonlib.dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(body, headers=(("Content-Type", "application/json"),))

@@ -300,7 +300,8 @@ def _check_high_water(value: int | None, max_backlog: int) -> int:
 def _check_overflow(value: object) -> str:
     if value not in OVERFLOWS:
         raise _wrong("overflow", value, f"give one of {', '.join(OVERFLOWS)}")
-    return str(value)
+    # Not str(value): that of an enumeration's member is another text
+    return next(name for name in OVERFLOWS if name == value)
 
 
 def _check_code(option: str, value: object) -> int:
@@ -316,7 +317,7 @@ def _check_code(option: str, value: object) -> int:
 def _check_compression(value: object) -> str | None:
     if value not in (None, "shared", "dedicated"):
         raise _wrong("compression", value, 'give "shared", "dedicated" or None')
-    return None if value is None else str(value)
+    return next((name for name in ("shared", "dedicated") if name == value), None)
 
 
 def _window_bits(compression: str | None, value: int | None) -> int:
@@ -354,7 +355,7 @@ def _check_subprotocols(values: object) -> tuple[str, ...]:
             raise _wrong("subprotocols", name, "a subprotocol is a token: letters, digits and some signs, no spaces")
     if len(set(names)) < len(names):
         raise _wrong("subprotocols", names, "name each subprotocol once")
-    return tuple(names)
+    return tuple(map(str.__str__, names))
 
 
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}

@@ -102,7 +102,7 @@ class Upgrade:
         # RFC 6455 section 4.1: a client fails the connection for one that it did not ask for.
         if value is not None and value not in self.subprotocols:
             raise ValueError(f"subprotocol {value!r} is not offered by the client, which offers {self.subprotocols!r}")
-        self._subprotocol = value
+        self._subprotocol = None if value is None else str.__str__(value)
 
     def __repr__(self) -> str:
         return f"<Upgrade {self.request.raw_target.decode('latin-1')}>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import enum
 
 import pytest
 
@@ -67,6 +68,31 @@ async def test_the_subprotocol_is_the_default_or_what_the_handler_chose(serve, c
     assert await client.text() == "ada"
     [connection] = server.services[0].instance.connections
     assert connection.subprotocol == chosen
+
+
+class Chosen(str, enum.Enum):
+    """An enumeration of texts: what `str` makes of a member is another text."""
+
+    OLDEST = "drop_old"
+    SHARED = "shared"
+    CHAT = "chat.v2"
+
+
+async def test_an_option_and_a_subprotocol_may_be_members_of_an_enumeration_of_texts(serve, connect):
+    @at(overflow=Chosen.OLDEST, compression=Chosen.SHARED, subprotocols=[Chosen.CHAT])
+    class Speaks(Log):
+        @ws.on_upgrade
+        def choose(self, upgrade: ws.Upgrade) -> None:
+            upgrade.subprotocol = Chosen.CHAT
+
+    service = Speaks()
+    server = await serve(service)
+    client = await connect(server, fields=b"Sec-WebSocket-Protocol: chat.v1, chat.v2\r\n")
+    assert b"Sec-WebSocket-Protocol: chat.v2\r\n" in client.head
+    await until(lambda: service.connections)
+    options = server.services[0].upgrade
+    values = [service.connections[0].subprotocol, options.overflow, options.compression, *options.subprotocols]
+    assert [type(value) for value in values] == [str] * 4
 
 
 async def test_frames_that_came_behind_the_head_are_read_after_it(serve):

@@ -74,6 +74,23 @@ async def test_a_stored_connection_may_be_closed_by_its_name(serve, connect):
     assert await client.close_frame() == (4000, "out")
 
 
+async def test_a_name_is_forgotten_when_its_connection_is_closed_by_it_whether_or_not_the_client_answers(
+    serve, connect
+):
+    server, (client,), (connection,) = await members(serve, connect, 1)
+    connection.store("alice")
+    connection.store("also alice")
+    with pytest.raises(ValueError, match="may not be sent"):
+        ws.close_stored_connection("alice", 1005)
+    with pytest.raises(TypeError, match="expected str"):
+        ws.close_stored_connection("alice", 1000, b"reason")
+    assert "alice" in server.stored
+    assert ws.close_stored_connection("alice") is True
+    assert list(server.stored) == ["also alice"]
+    assert not ws.push_text_to_connection("alice", "?")
+    assert await client.close_frame() == (1000, "")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Groups
 
@@ -147,6 +164,17 @@ async def test_removing_a_group_that_never_was_does_not_retire_its_name(serve, c
     assert ws.remove_connection_group("g") is False
     connection.join("g")
     assert connection.groups == {"g"}
+
+
+async def test_the_last_hundred_thousand_retired_names_are_remembered_and_the_oldest_is_forgotten_first(serve, connect):
+    _server, _, (connection,) = await members(serve, connect, 1)
+    for number in range(300_000):
+        connection.join(f"game {number}")
+        ws.remove_connection_group(f"game {number}")
+    assert not ws.push_text_to_group("game 199999", "?")
+    for number in (200_000, 299_999):
+        with pytest.raises(GroupRemovedError):
+            ws.push_text_to_group(f"game {number}", "?")
 
 
 async def test_a_group_may_be_removed_by_a_member_while_it_is_pushed_to(serve, connect):
@@ -347,3 +375,102 @@ async def test_connections_of_a_service_are_found_by_class_and_instance(serve, c
     assert len(server.connections(watch)) == 0
     with pytest.raises(TypeError, match="is not served here with a WebSocket"):
         server.connections(Commanded)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Texts that are more than a str
+
+
+class Text(str):
+    """As an enumeration's member: what str() and format() make of it is another text."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "not this"
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("nobody asks it")
+
+    __hash__ = None
+
+
+class Data(bytes):
+    """Bytes that say of themselves that they are others."""
+
+    __slots__ = ()
+
+    def __bytes__(self) -> bytes:
+        return b"not this"
+
+
+class Number(int):
+    """An int that is not to be asked."""
+
+    def __int__(self) -> int:
+        raise AssertionError("nobody asks it")
+
+    __eq__ = __hash__ = __index__ = None
+
+
+async def test_a_str_of_a_subclass_is_taken_as_its_text_wherever_a_str_is(serve, connect):
+    server, (client, other), (connection, _) = await members(serve, connect, 2)
+    connection.store(Text("me"))
+    connection.join(Text("g"))
+    ws.create_connection_group(Text("made"))
+    assert [type(name) for name in (*server.stored, *server.groups, *connection.groups)] == [str] * 4
+    assert (list(server.stored), sorted(server.groups), connection.groups) == (["me"], ["g", "made"], {"g"})
+    pushed = [
+        lambda text: connection.push_text(text, key=Text("k")),
+        lambda text: connection.broadcast_text(text, overflow=None),
+        lambda text: ws.push_text_to_connection(Text("me"), text),
+        lambda text: ws.push_text_to_group(Text("g"), text),
+        lambda text: connection.push_binary(text, key=Data(b"k")),
+        lambda text: connection.broadcast_binary(text, key=Number(7)),
+        lambda text: ws.push_binary_to_connection(Text("me"), text),
+        lambda text: ws.push_binary_to_group(Text("g"), text),
+    ]
+    for push in pushed[:4]:
+        assert push(Text("text"))
+    for push in pushed[4:]:
+        assert push(Data(b"data"))
+    assert [await client.receive() for _ in pushed] == [(0x1, b"text")] * 4 + [(0x2, b"data")] * 4
+    assert [await other.receive() for _ in range(2)] == [(0x1, b"text"), (0x2, b"data")]
+    assert connection.leave(Text("g"))
+    assert ws.remove_connection_group(Text("made"))
+    assert ws.remove_stored_connection(Text("me"))
+    connection.close(4000, Text("reason"))
+    assert await client.close_frame() == (4000, "reason")
+
+
+async def test_a_handler_may_return_a_str_or_bytes_of_a_subclass(serve, connect):
+    client = await connect(await serve(Commanded(text=lambda: Text("reply"), data=lambda: Data(b"reply"))))
+    client.send("text", "data")
+    assert [await client.receive(), await client.receive()] == [(0x1, b"reply"), (0x2, b"reply")]
+
+
+async def test_what_is_wrong_with_a_push_is_told_also_where_nobody_would_get_it():
+    async with wired(Watch(), PacketWire, 1):
+        ws.create_connection_group("empty")
+        texts = [
+            lambda text, **more: ws.push_text_to_connection("nobody", text, **more),
+            lambda text, **more: ws.push_text_to_group("nobody", text, **more),
+            lambda text, **more: ws.push_text_to_group("empty", text, **more),
+        ]
+        binaries = [
+            lambda data, **more: ws.push_binary_to_connection("nobody", data, **more),
+            lambda data, **more: ws.push_binary_to_group("nobody", data, **more),
+            lambda data, **more: ws.push_binary_to_group("empty", data, **more),
+        ]
+        for functions, good, bad in ((texts, "x", b"x"), (binaries, b"x", "x")):
+            for push in functions:
+                with pytest.raises(TypeError, match="expected"):
+                    push(bad)
+                with pytest.raises(ValueError, match="overflow='bogus'"):
+                    push(good, overflow="bogus")
+                with pytest.raises(TypeError, match="a key is"):
+                    push(good, key=1.5)
+                assert not push(good)
+        for push in (ws.push_text_to_group, ws.push_binary_to_group):
+            with pytest.raises(TypeError, match="exclude takes connections"):
+                push("empty", "x" if push is ws.push_text_to_group else b"x", exclude=["me"])

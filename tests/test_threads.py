@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import random
 import sys
@@ -46,6 +47,33 @@ async def test_another_thread_is_refused_and_told_the_way(serve, connect):
     server = await serve(AsyncCommanded(ask=ask))
     client = await connect(server)
     assert await client.asks("ask") == "18"
+
+
+async def test_a_thread_that_knows_no_connection_is_told_of_the_thread_first(serve):
+    def refused(call: Callable[[], object]) -> bool:
+        with pytest.raises(WrongThreadError, match=r"use server.call_from_thread\("):
+            call()
+        return True
+
+    await serve(Watch())
+    calls = [
+        lambda: ws.push_text("x"),
+        lambda: ws.push_binary(b"x"),
+        lambda: ws.broadcast_text("x"),
+        lambda: ws.broadcast_binary(b"x"),
+        lambda: ws.store_connection("x"),
+        lambda: ws.add_connection_to_group("x"),
+        lambda: ws.remove_connection_from_group("x"),
+        lambda: ws.close_connection(999),
+        lambda: ws.close_stored_connection("x", 999),
+        lambda: ws.close_connection_group("x", 999),
+        lambda: ws.push_text_to_group("", b"x"),
+    ]
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    with pool:
+        assert await within(
+            asyncio.gather(*[asyncio.get_running_loop().run_in_executor(pool, refused, call) for call in calls])
+        )
 
 
 async def test_call_from_thread_runs_on_the_loop_with_the_current_connection(serve, connect):

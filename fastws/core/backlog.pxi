@@ -38,7 +38,7 @@ PLAINLY.key = NULL
 
 
 cdef int read_manner(object overflow, object key, manner_t *manner) except -1:
-    """What a push says of the message; a key alone means to conflate."""
+    """What a push says of the message; a key alone means to conflate. It is own_key()'s, and the caller keeps it."""
     manner.overflow = OVERFLOW_AS_SERVICE
     manner.key = NULL
     if overflow is not None:
@@ -46,9 +46,6 @@ cdef int read_manner(object overflow, object key, manner_t *manner) except -1:
     if key is not None:
         if overflow is None:
             manner.overflow = OVERFLOW_CONFLATE
-        # Nothing whose comparison could call back
-        if type(key) is not str and type(key) is not int and type(key) is not bytes:
-            raise TypeError(f"a key is a str, an int or bytes, not {type(key).__name__}")
         manner.key = <PyObject *>key
     if (manner.overflow == OVERFLOW_CONFLATE) != (key is not None):
         raise ValueError("key= and overflow='conflate' go together")

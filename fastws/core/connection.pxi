@@ -486,7 +486,7 @@ cdef class Connection:
     def dropped(self):
         return self.outlet.dropped
 
-    def push_text(self, str text not None, *, overflow=None, key=None):
+    def push_text(self, text, *, overflow=None, key=None):
         check_thread(self.hub, "connection.push_text")
         return deliver_str(self, text, overflow, key)
 
@@ -494,7 +494,7 @@ cdef class Connection:
         check_thread(self.hub, "connection.push_binary")
         return deliver_data(self, data, overflow, key)
 
-    def broadcast_text(self, str text not None, *, exclude=None, overflow=None, key=None):
+    def broadcast_text(self, text, *, exclude=None, overflow=None, key=None):
         check_thread(self.hub, "connection.broadcast_text")
         return fan_out_str(self.endpoint.members, text, exclude, overflow, key)
 
@@ -514,10 +514,10 @@ cdef class Connection:
         check_thread(self.hub, "connection.leave")
         return leave(self, group)
 
-    def close(self, int code=1000, str reason not None=""):
+    def close(self, int code=1000, reason=""):
         check_thread(self.hub, "connection.close")
         check_close_code(code)
-        return start_close(self, code, reason)
+        return start_close(self, code, own_text(reason))
 
     def __repr__(self):
         return f"<Connection {self.id} of {self.endpoint.name}, {STATE_NAMES[self.state]}>"

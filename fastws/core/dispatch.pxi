@@ -107,7 +107,7 @@ cdef inline int handler_returned(Connection connection, HandlerCall handler, obj
 
 cdef int reply_other(Connection connection, HandlerCall handler, object result) except -1:
     if isinstance(result, str):
-        push_str(connection, str(result), &PLAINLY)
+        push_str(connection, own_text(result), &PLAINLY)
     elif isinstance(result, (bytes, bytearray, memoryview)):
         push_data(connection, result, &PLAINLY)
     else:

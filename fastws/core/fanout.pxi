@@ -131,6 +131,9 @@ cdef class Members:
         return f"<{self.count} connections>"
 
 
+cdef Members NOBODY = Members()  # and nobody ever joins
+
+
 @cython.final
 cdef class Group:
     # Connections under a name that any service may push to
@@ -138,8 +141,8 @@ cdef class Group:
     cdef readonly Members members
     cdef bint kept             # created explicitly: stays when its last member leaves
 
-    def __cinit__(self, str name not None):
-        self.name = name
+    def __cinit__(self, name):
+        self.name = own_name(name, "group")
         self.members = Members()
 
     # Public API
@@ -284,8 +287,9 @@ cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payl
     cdef tally_t tally
     cdef manner_t manner
     cdef Py_ssize_t k
+    key = own_key(key)
     read_manner(overflow, key, &manner)
-    if members.count == 0:
+    if members.count == 0 and exclude is None:
         return ABSENT
     tally.matched = tally.queued = 0
     left_out = mark_skipped(exclude, True)
@@ -332,17 +336,18 @@ cdef object mark_skipped(object connections, bint skipped):
     return connections
 
 
-cdef Delivery fan_out_str(Members members, str text, object exclude, object overflow, object key):
+cdef Delivery fan_out_str(Members members, object text, object exclude, object overflow, object key):
+    cdef str own = own_text(text)
     cdef bytes encoded
-    if PyUnicode_IS_COMPACT_ASCII(text):
-        return fan_out_frame(members, OP_TEXT, <const uint8_t *>PyUnicode_DATA(<PyObject *>text),
-                             PyUnicode_GET_LENGTH(text), text, exclude, overflow, key)
-    encoded = text.encode()
+    if PyUnicode_IS_COMPACT_ASCII(own):
+        return fan_out_frame(members, OP_TEXT, <const uint8_t *>PyUnicode_DATA(<PyObject *>own),
+                             PyUnicode_GET_LENGTH(own), own, exclude, overflow, key)
+    encoded = own.encode()
     return fan_out_frame(members, OP_TEXT, <const uint8_t *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded),
                          encoded, exclude, overflow, key)
 
 
-cdef Delivery fan_out_data(Members members, data, object exclude, object overflow, object key):
+cdef Delivery fan_out_data(Members members, object data, object exclude, object overflow, object key):
     cdef bytes owned = own_bytes(data)
     return fan_out_frame(members, OP_BINARY, <const uint8_t *>PyBytes_AS_STRING(owned), PyBytes_GET_SIZE(owned), owned,
                          exclude, overflow, key)

@@ -111,7 +111,7 @@ cdef class Hub:
     cdef uint64_t last_id
     cdef readonly dict groups  # name -> Group
     cdef readonly dict stored  # name -> Connection
-    cdef dict retired          # names of removed groups, oldest first
+    cdef object retired        # OrderedDict of the names of removed groups: its oldest leaves in one step, a dict's does not
     cdef dict deflaters        # (window bits, level, threshold) -> the Deflater that all connections with these share
     # Given by the layer above: bytes of the request -> what connection.headers and .query return
     cdef object make_headers
@@ -148,7 +148,7 @@ cdef class Hub:
         self.ending = set()
         self.groups = {}
         self.stored = {}
-        self.retired = {}
+        self.retired = collections.OrderedDict()
         self.deflaters = {}
         self.make_headers = make_headers
         self.make_query = make_query
@@ -513,8 +513,13 @@ cdef Hub here(str function):
     """The hub that serves in this thread."""
     hub = hubs.get(PyThread_get_thread_ident())
     if hub is None:
-        raise WrongThreadError(function) if hubs else NotServingError(function)
+        raise WrongThreadError(function) if is_elsewhere() else NotServingError(function)
     return <Hub>hub
+
+
+cdef bint is_elsewhere() except *:
+    """Whether servers run in other threads only."""
+    return len(hubs) > 0 and PyThread_get_thread_ident() not in hubs
 
 
 cdef inline int check_thread(Hub hub, str function) except -1:

@@ -255,26 +255,56 @@ cdef bint push_data(Connection connection, data, const manner_t *manner) except 
                         manner)
 
 
-cdef Delivery deliver_str(Connection connection, str text, object overflow, object key):
-    """What a push of the service API does."""
+cdef Delivery deliver_str(Connection connection, object text, object overflow, object key):
+    """What a push of the service API does; what is wrong with it is told also where nobody (None) would get it."""
     cdef manner_t manner
+    cdef str own = own_text(text)
+    key = own_key(key)
     read_manner(overflow, key, &manner)
-    return DELIVERED if push_str(connection, text, &manner) else DROPPED
+    if connection is None:
+        return ABSENT
+    return DELIVERED if push_str(connection, own, &manner) else DROPPED
 
 
-cdef Delivery deliver_data(Connection connection, data, object overflow, object key):
+cdef Delivery deliver_data(Connection connection, object data, object overflow, object key):
     cdef manner_t manner
+    cdef bytes own = own_bytes(data)
+    key = own_key(key)
     read_manner(overflow, key, &manner)
-    return DELIVERED if push_data(connection, data, &manner) else DROPPED
+    if connection is None:
+        return ABSENT
+    return DELIVERED if push_data(connection, own, &manner) else DROPPED
 
 
-cdef inline bytes own_bytes(data):
+cdef inline str own_text(object text):
+    """The text itself, or that of a subclass, whose methods may say anything: an enumeration's str() is no text of it."""
+    if type(text) is str:
+        return <str>text
+    if isinstance(text, str):
+        return <str>PyUnicode_FromObject(text)
+    raise TypeError(f"expected str, not {type(text).__name__}")
+
+
+cdef inline bytes own_bytes(object data):
     """Bytes that cannot change any more: the object itself, or a copy of another buffer."""
     if type(data) is bytes:
-        return data
+        return <bytes>data
     if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
+        return <bytes>PyBytes_FromObject(data)
     raise TypeError(f"expected bytes, not {type(data).__name__}")
+
+
+cdef inline object own_key(object key):
+    """The key itself, or the value of a subclass: nothing whose comparison could call back."""
+    if key is None or type(key) is str or type(key) is int or type(key) is bytes:
+        return key
+    if isinstance(key, str):
+        return own_text(key)
+    if isinstance(key, bytes):
+        return own_bytes(key)
+    if isinstance(key, int):
+        return int.__add__(key, 0)
+    raise TypeError(f"a key is a str, an int or bytes, not {type(key).__name__}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

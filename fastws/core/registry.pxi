@@ -1,19 +1,20 @@
 # Names and groups: who is stored under what, who is in which group, and the functions of the service API that find
 # their recipients there. All of it belongs to a hub; a disconnect costs what the connection itself was in.
 
-cdef inline int check_name(object name, str what) except -1:
-    if type(name) is not str and not isinstance(name, str):
+cdef inline str own_name(object name, str what):
+    if not isinstance(name, str):
         raise TypeError(f"a {what} name is a str, not {type(name).__name__}")
-    if not name:
+    if PyUnicode_GET_LENGTH(name) == 0:
         raise ValueError(f"a {what} name may not be empty")
-    return 0
+    return own_text(name)
 
 
 cdef inline Connection current(str function):
     """The connection whose handler runs, in this thread."""
     cdef object place = current_or_none()
     if type(place) is not Connection:
-        raise NoCurrentConnectionError(function)
+        # In a wrong thread, a connection would not help
+        raise WrongThreadError(function) if is_elsewhere() else NoCurrentConnectionError(function)
     check_thread((<Connection>place).hub, function)
     return <Connection>place
 
@@ -53,7 +54,7 @@ def service_context(Endpoint endpoint not None):
 cdef int store(Connection connection, object name) except -1:
     cdef Hub hub = connection.hub
     cdef Connection earlier
-    check_name(name, "connection")
+    name = own_name(name, "connection")
     if connection.state == CLOSED:
         return 0
     earlier = hub.stored.get(name)
@@ -66,14 +67,14 @@ cdef int store(Connection connection, object name) except -1:
     return 0
 
 
-cdef bint forget(Hub hub, object name) except *:
+cdef Connection forget(Hub hub, object name):
+    """Take a name out of the store; returns who had it, or None."""
     cdef Connection connection
-    check_name(name, "connection")
+    name = own_name(name, "connection")
     connection = hub.stored.pop(name, None)
-    if connection is None:
-        return False
-    connection.names.discard(name)
-    return True
+    if connection is not None:
+        connection.names.discard(name)
+    return connection
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ cdef bint forget(Hub hub, object name) except *:
 
 cdef Group group_to_join(Hub hub, object name):
     cdef Group group
-    check_name(name, "group")
+    name = own_name(name, "group")
     group = hub.groups.get(name)
     if group is None:
         if name in hub.retired:
@@ -92,7 +93,8 @@ cdef Group group_to_join(Hub hub, object name):
 
 cdef Group group_to_push(Hub hub, object name):
     """The group, or None when nobody is in it."""
-    check_name(name, "group")
+    cdef Group group
+    name = own_name(name, "group")
     group = hub.groups.get(name)
     if group is None and name in hub.retired:
         raise GroupRemovedError(name)
@@ -102,7 +104,7 @@ cdef Group group_to_push(Hub hub, object name):
 cdef int join(Connection connection, object name) except -1:
     cdef Group group
     if connection.state == CLOSED:
-        check_name(name, "group")
+        own_name(name, "group")
         return 0
     group = group_to_join(connection.hub, name)
     if connection.memberships is None:
@@ -114,7 +116,7 @@ cdef int join(Connection connection, object name) except -1:
 
 cdef bint leave(Connection connection, object name) except *:
     cdef Group group
-    check_name(name, "group")
+    name = own_name(name, "group")
     group = connection.hub.groups.get(name)
     if group is None or connection.memberships is None or group not in connection.memberships:
         return False
@@ -155,7 +157,7 @@ cdef int leave_registries(Connection connection) except -1:
 cdef bint remove_group(Hub hub, object name) except *:
     """Dissolve a group and retire its name."""
     cdef Group group
-    check_name(name, "group")
+    name = own_name(name, "group")
     group = hub.groups.pop(name, None)
     if group is None:
         return False
@@ -163,13 +165,13 @@ cdef bint remove_group(Hub hub, object name) except *:
         take_out(connection, group)
     hub.retired[name] = None
     if len(hub.retired) > MAX_RETIRED_GROUPS:
-        del hub.retired[next(iter(hub.retired))]
+        hub.retired.popitem(last=False)
     return True
 
 
 cdef int create_group(Hub hub, object name) except -1:
     cdef Group group
-    check_name(name, "group")
+    name = own_name(name, "group")
     hub.retired.pop(name, None)
     group = hub.groups.get(name)
     if group is None:
@@ -181,7 +183,7 @@ cdef int create_group(Hub hub, object name) except -1:
 # ---------------------------------------------------------------------------------------------------------------------
 # Public API: the functions of fastws.ws
 
-def push_text(str text not None, *, overflow=None, key=None):
+def push_text(text, *, overflow=None, key=None):
     return deliver_str(current("push_text"), text, overflow, key)
 
 
@@ -189,7 +191,7 @@ def push_binary(data, *, overflow=None, key=None):
     return deliver_data(current("push_binary"), data, overflow, key)
 
 
-def broadcast_text(str text not None, *, exclude=None, overflow=None, key=None):
+def broadcast_text(text, *, exclude=None, overflow=None, key=None):
     return fan_out_str(current_members("broadcast_text"), text, exclude, overflow, key)
 
 
@@ -202,23 +204,20 @@ def store_connection(name):
 
 
 def remove_stored_connection(name):
-    return forget(here("remove_stored_connection"), name)
+    return forget(here("remove_stored_connection"), name) is not None
 
 
-def push_text_to_connection(name, str text not None, *, overflow=None, key=None):
-    connection = find(name, "push_text_to_connection")
-    return ABSENT if connection is None else deliver_str(connection, text, overflow, key)
+def push_text_to_connection(name, text, *, overflow=None, key=None):
+    return deliver_str(find(name, "push_text_to_connection"), text, overflow, key)
 
 
 def push_binary_to_connection(name, data, *, overflow=None, key=None):
-    connection = find(name, "push_binary_to_connection")
-    return ABSENT if connection is None else deliver_data(connection, data, overflow, key)
+    return deliver_data(find(name, "push_binary_to_connection"), data, overflow, key)
 
 
 cdef Connection find(object name, str function):
     cdef Hub hub = here(function)
-    check_name(name, "connection")
-    return hub.stored.get(name)
+    return hub.stored.get(own_name(name, "connection"))
 
 
 def add_connection_to_group(group):
@@ -229,14 +228,17 @@ def remove_connection_from_group(group):
     return leave(current("remove_connection_from_group"), group)
 
 
-def push_text_to_group(group, str text not None, *, exclude=None, overflow=None, key=None):
-    cdef Group found = group_to_push(here("push_text_to_group"), group)
-    return ABSENT if found is None else fan_out_str(found.members, text, exclude, overflow, key)
+def push_text_to_group(group, text, *, exclude=None, overflow=None, key=None):
+    return fan_out_str(members_to_push(group, "push_text_to_group"), text, exclude, overflow, key)
 
 
 def push_binary_to_group(group, data, *, exclude=None, overflow=None, key=None):
-    cdef Group found = group_to_push(here("push_binary_to_group"), group)
-    return ABSENT if found is None else fan_out_data(found.members, data, exclude, overflow, key)
+    return fan_out_data(members_to_push(group, "push_binary_to_group"), data, exclude, overflow, key)
+
+
+cdef Members members_to_push(object name, str function):
+    cdef Group group = group_to_push(here(function), name)
+    return NOBODY if group is None else group.members
 
 
 def remove_connection_group(group):
@@ -247,23 +249,27 @@ def create_connection_group(group):
     create_group(here("create_connection_group"), group)
 
 
-def close_connection(int code=1000, str reason not None=""):
+def close_connection(int code=1000, reason=""):
+    connection = current("close_connection")
     check_close_code(code)
-    return start_close(current("close_connection"), code, reason)
+    return start_close(connection, code, own_text(reason))
 
 
-def close_stored_connection(name, int code=1000, str reason not None=""):
+def close_stored_connection(name, int code=1000, reason=""):
+    cdef Hub hub = here("close_stored_connection")
+    cdef str own = own_text(reason)
     check_close_code(code)
-    connection = find(name, "close_stored_connection")
-    return connection is not None and start_close(connection, code, reason)
+    # Not when it has answered, which it may never do
+    connection = forget(hub, name)
+    return connection is not None and start_close(connection, code, own)
 
 
-def close_connection_group(group, int code=1000, str reason not None=""):
-    cdef Group found
+def close_connection_group(group, int code=1000, reason=""):
+    cdef Members members = members_to_push(group, "close_connection_group")
+    cdef str own = own_text(reason)
     cdef Connection connection
     check_close_code(code)
-    found = group_to_push(here("close_connection_group"), group)
     closed = 0
-    for connection in [] if found is None else found.members.snapshot():
-        closed += start_close(connection, code, reason)
+    for connection in members.snapshot():
+        closed += start_close(connection, code, own)
     return closed
