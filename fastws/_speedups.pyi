@@ -145,7 +145,8 @@ class Connection:
     async def drain(self) -> None:
         """Wait until nothing is queued, or the connection ends.
 
-        For producers that prefer waiting to being dropped. Returns at once while the client reads; may be cancelled.
+        For producers that prefer waiting to being dropped. Returns at once while the client reads, and when the
+        connection has ended; may be cancelled.
         """
     def push_text(self, text: str, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
         """Send a text message to this client.

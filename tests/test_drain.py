@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 
 import pytest
 
@@ -12,6 +13,12 @@ from .services import AsyncCommanded, Patient, Watch, at
 from .wires import SMALL, blocked, narrow_socket
 
 LIMIT = 100_000  # bytes
+LONG = 100.0  # seconds; longer than any test
+
+
+@at(max_backlog=LIMIT)
+class Bounded(Watch):
+    """Waits for its clients a little."""
 
 
 async def test_drain_returns_at_once_when_nothing_waits(opened):
@@ -42,6 +49,51 @@ async def test_drain_ends_with_the_connection(narrow):
     client.reset()
     await within(draining)
     await within(connection.drain())
+
+
+async def test_drain_ends_when_the_service_is_told_although_the_socket_lives_on(narrow):
+    (client,), (connection,) = await narrow(Bounded(), close_timeout=LONG)
+    await blocked(connection)
+    draining = [asyncio.ensure_future(connection.drain()) for _ in range(2)]
+    await turns()
+    while connection.is_open:
+        connection.push_binary(bytes(LIMIT))
+        await turns()
+    assert connection.close_code == 1013
+    await within(asyncio.gather(*draining))
+    await within(connection.drain())
+    client.reset()
+
+
+@pytest.mark.plain("TLS has no direction that ends alone")
+async def test_drain_ends_when_the_client_has_hung_up(narrow):
+    (client,), (connection,) = await narrow(Patient(), close_timeout=LONG)
+    await blocked(connection)
+    draining = asyncio.ensure_future(connection.drain())
+    await turns()
+    client.end_stream()
+    await within(draining)
+    client.reset()
+
+
+def futures() -> int:
+    gc.collect()
+    return sum(isinstance(each, asyncio.Future) for each in gc.get_objects())
+
+
+async def test_a_drain_that_is_given_up_leaves_nothing_behind(narrow):
+    (client,), (connection,) = await narrow(Patient())
+    await blocked(connection)
+    before = futures()
+    for _ in range(50):
+        draining = asyncio.ensure_future(connection.drain())
+        await turns(2)
+        draining.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await draining
+    del draining
+    assert futures() < before + 25, "but for those of others"
+    client.reset()
 
 
 async def test_a_drain_that_is_cancelled_harms_nobody(narrow):

@@ -115,6 +115,7 @@ cdef int ended(Connection connection) except -1:
     if not connection.close_received and not connection.close_sent:
         connection.code = 1006
     leave_registries(connection)
+    wake_drain(connection)
     give_time(connection)
     connection.hub.ending.add(connection)
     if connection.endpoint.on_close is None:

@@ -68,7 +68,7 @@ cdef class Connection:
     cdef size_t inbox_len      # characters and bytes of the messages in it
     cdef bytearray leftover    # bytes not parsed because the inbox is full
     cdef bytes pong            # to be answered when the peer reads again
-    cdef list drain_waiters
+    cdef dict drain_waiters    # future -> None, in the order in which they came, or None
     # What the peer asked for
     cdef readonly str path
     cdef readonly str subprotocol
@@ -358,6 +358,7 @@ cdef class Connection:
             # It has only ended its own direction, and our close frame still waits behind what it is slow to read
             return True
         self.outlet.sealed = True
+        wake_drain(self)
         if not self.deadline:
             # The transport closes once its buffer is empty, and the peer may never read it
             give_time(self)
@@ -474,13 +475,18 @@ cdef class Connection:
         check_thread(self.hub, "connection.drain")
         if self.outlet.backlog is NULL and not self.outlet.blocked:
             self.send_now()
-        if not self.outlet.blocked:
+        if not self.outlet.blocked or self.outlet.sealed or self.state == CLOSED:
             return
         waiter = self.hub.loop.create_future()
         if self.drain_waiters is None:
-            self.drain_waiters = []
-        self.drain_waiters.append(waiter)
-        await waiter
+            self.drain_waiters = {}
+        self.drain_waiters[waiter] = None
+        try:
+            await waiter
+        finally:
+            # One that was cancelled would stay here as long as the client does not read
+            if self.drain_waiters is not None:
+                self.drain_waiters.pop(waiter, None)
 
     @property
     def dropped(self):
