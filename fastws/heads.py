@@ -48,18 +48,19 @@ class _Date:
 _date: Final = _Date()
 
 
-def encode_head(response: Response, keep_alive: bool, old: bool) -> bytes:
+def encode_head(response: Response, length: int | None, keep_alive: bool, old: bool) -> bytes:
     """Return the status line and all header fields of a response.
 
     Args:
-        response: its length is told also where its body is not sent, as to HEAD.
+        response: its status and fields.
+        length: bytes of the body, also where it is not sent, as to HEAD; None where it is not known.
         keep_alive: whether another request may follow.
         old: whether the client speaks HTTP/1.0.
     """
     parts = [b"HTTP/1.1 %d %b\r\n" % (response.status, phrase(response.status).encode()), _date.field()]
     parts.extend(b"%b: %b\r\n" % field for field in response.headers)
-    if response.status not in (204, 304):
-        parts.append(b"Content-Length: %d\r\n" % len(response.body))
+    if length is not None and response.status not in (204, 304):
+        parts.append(b"Content-Length: %d\r\n" % length)
     if not keep_alive:
         parts.append(b"Connection: close\r\n")
     elif old:

@@ -28,6 +28,8 @@ __all__ = [
     "base_path",
     "delete",
     "get",
+    "head",
+    "options",
     "patch",
     "post",
     "put",
@@ -58,7 +60,10 @@ def base_path(path: str) -> Callable[[_C], _C]:
 def get(path: str) -> Callable[[_F], _F]:
     """Annotate a method that answers GET, and HEAD, at `path` below the base path.
 
-    Arguments by name: the ``{name}`` segments of the path; ``request``, ``headers``, ``body`` (bytes) and ``json`` (the
+    A whole segment of the path may be a ``{name}``, and the last one a ``{name...}``, which is all that is left of the
+    path, such as ``"a/b"``.
+
+    Arguments by name: these segments of the path; ``request``, ``headers``, ``body`` (bytes) and ``json`` (the
     decoded body); every other name is a query parameter. Those of path and query are converted as they are annotated,
     with `str`, `int`, `float` or `bool`. A query parameter without a default must be there, else the client gets 400.
 
@@ -88,6 +93,22 @@ def patch(path: str) -> Callable[[_F], _F]:
 def delete(path: str) -> Callable[[_F], _F]:
     """Annotate a method that answers DELETE; arguments and results as for `get`."""
     return _resource("DELETE", path)
+
+
+def head(path: str) -> Callable[[_F], _F]:
+    """Annotate a method that answers HEAD, where the one that answers GET would do too much; otherwise as `get`.
+
+    What it returns is sent without its body. A body that is empty is not known, and its length not told.
+    """
+    return _resource("HEAD", path)
+
+
+def options(path: str) -> Callable[[_F], _F]:
+    """Annotate a method that answers OPTIONS; arguments and results as for `get`.
+
+    Without one OPTIONS is answered with 204 and an ``Allow`` of the methods that there are.
+    """
+    return _resource("OPTIONS", path)
 
 
 def _resource(method: str, path: str) -> Callable[[_F], _F]:

@@ -444,8 +444,15 @@ class HttpProtocol(asyncio.Protocol):
             return
         request = exchange.request
         keep_alive = exchange.keep_alive and not self._server.closing
-        head = encode_head(response, keep_alive, old=request is not None and request.http_version == "1.0")
-        if response.body and (request is None or request.method != "HEAD"):
+        is_head = request is not None and request.method == "HEAD"
+        length = len(response.body)
+        head = encode_head(
+            response,
+            None if is_head and not length else length,
+            keep_alive,
+            old=request is not None and request.http_version == "1.0",
+        )
+        if length and not is_head:
             # Not writelines: asyncio's of CPython 3.12 and 3.13.0 never tells us to pause
             self._transport.write(head + response.body)
             self._server.turns.spend(len(response.body) // OUTPUT_OF_ONE)

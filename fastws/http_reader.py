@@ -42,8 +42,6 @@ logger = logging.getLogger("fastws.http")
 BODY_PIECE: Final = 1 << 16  # bytes
 HEAD_PIECE: Final = 1 << 12
 
-_CONTRADICTION: Final = "Forwarded and X-Forwarded-For tell of different clients\n"
-
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
@@ -163,7 +161,10 @@ class RequestReader:
         self._undigested = 0
         # Whether the head that is being read begins behind another request in the same piece.
         self._is_behind = False
-        self._foreign_upgrade = False
+        # A request whose Upgrade is dropped, as a server may (RFC 9110 section 7.8): to a protocol that we do not speak,
+        # or at a path without one. The parser takes everything behind such a head for the new protocol, also the body
+        # of a POST, so another parser gets the same head without the field (`feed`).
+        self._foreign_upgrade: Request | None = None
         # Whether the last complete request may be followed by another.
         self._goes_on = True
         self._fault: Response | None = None
@@ -197,10 +198,10 @@ class RequestReader:
         return max(1, min(limit, HEAD_PIECE))
 
     def _switch(self, rest: bytes) -> bytes:
-        if self._foreign_upgrade:
-            rest = self._head_without_upgrade() + rest
+        if self._foreign_upgrade is not None:
+            rest = self._head_without_upgrade(self._foreign_upgrade) + rest
             self._parser = HttpRequestParser(self)
-            self._foreign_upgrade = False
+            self._foreign_upgrade = None
             self.reading = Reading.HEAD
         else:
             self.reading = Reading.ENDED
@@ -242,10 +243,13 @@ class RequestReader:
         self._check_size()
         method = parser.get_method().decode()
         upgrading = parser.should_upgrade()
-        if upgrading and not has_token(self._upgrade, b"websocket"):
-            self._ignore_upgrade(method)
-            return
+        if method == "CONNECT":
+            self._stop(error_response(501))
         request = self._make_request(method)
+        matches = self._router.resolve(request.raw_path)
+        if upgrading and not (has_token(self._upgrade, b"websocket") and _upgrades(method, matches)):
+            self._foreign_upgrade = request
+            return
         exchange = self.incomplete = Exchange(request, keep_alive=not upgrading and parser.should_keep_alive())
         if self._proxies is not None:
             self._believe(self._proxies, request)
@@ -254,7 +258,7 @@ class RequestReader:
                 self._stop(error_response(505))
             self._check_host(request)
             self._check_framing(exchange, request)
-        self._route(exchange, request, upgrading)
+        self._route(exchange, request, matches, upgrading)
         if exchange.expects_continue and exchange.response is not None:
             self._stop(exchange.response)
 
@@ -277,7 +281,7 @@ class RequestReader:
     def on_message_complete(self) -> None:
         """Put the request on the list."""
         exchange = self.incomplete
-        if exchange is None:  # _ignore_upgrade
+        if exchange is None:  # _foreign_upgrade
             return
         if exchange.body and exchange.request is not None:
             exchange.request.body = bytes(exchange.body)
@@ -319,7 +323,7 @@ class RequestReader:
         try:
             client = proxies.client(self._address, request.raw_headers)
         except ContradictionError as error:
-            self._fault = Response(_CONTRADICTION, 400)
+            self._fault = error_response(400)
             if proxies.may_warn():
                 logger.warning(
                     "%s %s refused with 400: %s; name the field that your proxies set with forwarded_field=",
@@ -331,24 +335,10 @@ class RequestReader:
         request.remote_address = client.address
         request.scheme = client.scheme or self._scheme
 
-    def _ignore_upgrade(self, method: str) -> None:
-        """Drop the Upgrade of a protocol that we do not speak, as a server may (RFC 9110 section 7.8).
-
-        The parser takes everything behind such a head for the new protocol, also the body of a POST, so another parser
-        gets the same head without the field (`feed`).
-        """
-        if method == "CONNECT":
-            self._stop(error_response(501))
-        self._foreign_upgrade = True
-
-    def _head_without_upgrade(self) -> bytes:
-        line = b"%b %b HTTP/%b" % (
-            self._parser.get_method(),
-            self._target,
-            self._parser.get_http_version().encode(),
-        )
+    def _head_without_upgrade(self, request: Request) -> bytes:
+        line = b"%b %b HTTP/%b" % (request.method.encode(), self._target, request.http_version.encode())
         # No larger than it came, for it is measured again.
-        fields = (name + b":" + value for name, value in self._headers if name != b"upgrade")
+        fields = (name + b":" + value for name, value in request.raw_headers if name != b"upgrade")
         return b"\r\n".join((line, *fields, b"", b""))
 
     def _check_host(self, request: Request) -> None:
@@ -383,15 +373,14 @@ class RequestReader:
             self._stop(error_response(413))
         return int(value) > 0
 
-    def _route(self, exchange: Exchange, request: Request, upgrading: bool) -> None:
-        matches = self._router.resolve(request.raw_path)
+    def _route(self, exchange: Exchange, request: Request, matches: tuple[Match, ...], upgrading: bool) -> None:
         method = request.method
         for route, values in matches:
-            service, resources = route.upgrade, route.resources
-            if service is not None and (upgrading or self._wants_websocket(method, resources)):
+            service = route.upgrade
+            if service is not None and (upgrading or self._wants_websocket(method, route.resources)):
                 exchange.service = service
                 names = service.upgrade_path.names if service.upgrade_path is not None else ()
-            elif not upgrading and (resource := resources.get("GET" if method == "HEAD" else method)) is not None:
+            elif not upgrading and (resource := route.resource(method)) is not None:
                 exchange.resource = resource
                 names = resource.path.names
             else:
@@ -399,11 +388,11 @@ class RequestReader:
             if values:
                 request.path_parameters = dict(zip(names, values, strict=True))
             return
-        exchange.response = error_response(404) if upgrading or not matches else _method_not_allowed(matches)
+        exchange.response = _explain_no_route(method, request.raw_target, matches)
 
     def _wants_websocket(self, method: str, resources: dict[str, Resource]) -> bool:
         """Tell whether a request that is no complete Upgrade is meant for the WebSocket; its handshake says why not."""
-        return has_token(self._upgrade, b"websocket") or (method == "GET" and "GET" not in resources)
+        return method == "GET" and ("GET" not in resources or has_token(self._upgrade, b"websocket"))
 
     def _explain_stop(self, error: HttpParserError) -> Response:
         if self._fault is not None:
@@ -421,8 +410,26 @@ class RequestReader:
             self.exchanges.append(Exchange(request, False, response))
 
 
-def _method_not_allowed(matches: tuple[Match, ...]) -> Response:
+def _upgrades(method: str, matches: tuple[Match, ...]) -> bool:
+    """Tell whether a request to open a WebSocket is one here; another method than GET is only if nothing answers it.
+
+    Where nothing is served it counts as one, too: what follows may be frames, and the answer is the last.
+    """
+    routes = [match.route for match in matches]
+    if not routes:
+        return True
+    if method != "GET" and any(route.resource(method) for route in routes):
+        return False
+    return any(route.upgrade is not None for route in routes)
+
+
+def _explain_no_route(method: str, target: bytes, matches: tuple[Match, ...]) -> Response:
+    if method == "OPTIONS" and target == b"*":
+        # Of the server as a whole, which has nothing to say (RFC 9110 section 9.3.7)
+        return Response(status=204)
+    if not matches:
+        return error_response(404)
     methods = {method for match in matches for method in match.route.methods}
-    response = error_response(405)
+    response = Response(status=204) if method == "OPTIONS" else error_response(405)
     response.headers.append((b"Allow", ", ".join(sorted(methods)).encode()))
     return response

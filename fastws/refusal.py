@@ -48,7 +48,7 @@ class Refusals:
         if len(self._refused) >= MAX_REFUSALS:
             transport.abort()
             return
-        refused = _Refused(transport, encode_head(response, keep_alive=False, old=False) + response.body, self)
+        refused = _Refused(transport, _encode(response), self)
         self._refused.add(refused)
         self._deadlines.set(refused, REFUSAL_TIMEOUT)
         transport.set_protocol(refused)
@@ -87,3 +87,7 @@ class _Refused(asyncio.Protocol):
     def on_deadline(self) -> None:
         """It does not go."""
         self._transport.abort()
+
+
+def _encode(response: Response) -> bytes:
+    return encode_head(response, len(response.body), keep_alive=False, old=False) + response.body

@@ -1,12 +1,14 @@
 """Paths: from the text in an annotation to the service and the resources that answer a request.
 
-A `PathTemplate` is a path whose segments are literal text or a ``{name}``. A `Router` is made once, of all services of
-a server, and answers `resolve` for every request: one dict lookup for a literal path, otherwise a scan of the templates
-with the same number of segments. What two services claim both is refused when the router is made.
+A `PathTemplate` is a path whose segments are literal text or a ``{name}``; the last one may be ``{name...}``, which is
+all that is left of a path. A `Router` is made once, of all services of a server, and answers `resolve` for every
+request: one dict lookup for a literal path, otherwise a scan of the templates that may have as many segments. What two
+services claim both is refused when the router is made.
 
 A trailing slash names the same resource. Segments are compared after percent-decoding, one by one, so ``%2F`` never
 separates. Empty segments and dot segments (RFC 3986 section 3.3: a client has removed them) match nothing, so that a
-``{name}`` is never ``..``.
+``{name}`` is never ``..``. A rest is joined again, so that one with a ``%2F`` matches nothing either: it would be taken
+for two segments, and ``..%2F..`` for dot segments.
 """
 
 from __future__ import annotations
@@ -57,21 +59,28 @@ def check_path(path: object, where: str) -> str:
 class PathTemplate:
     """A path of literal segments and ``{name}`` segments, each of which matches one segment that is not empty.
 
+    A last segment ``{name...}`` matches any number of them, also none; its value is ``"a/b"``, or ``""``.
+
     Attributes:
         text: the path in its normal form, such as ``"/rooms/{room}"``.
         names: the names of its segments, in order.
         shape: the text with the names left out; two templates of one shape match the same paths.
     """
 
-    __slots__ = ("_segments", "names", "shape", "text")
+    __slots__ = ("_segments", "has_rest", "names", "shape", "text")
 
     def __init__(self, text: str) -> None:
         self.text = join(text)
         parts = self.text.split("/")[1:] if self.text != "/" else []
+        self.has_rest = bool(parts) and parts[-1].endswith("...}")
+        if self.has_rest:
+            parts[-1] = parts[-1].replace("...}", "}")
         # A name is kept as None: what matters for a match is only where the literal segments stand.
         self._segments = tuple(None if "{" in part or "}" in part else part for part in parts)
         self.names = tuple(_segment_name(part, text) for part in parts if "{" in part or "}" in part)
         self.shape = "/" + "/".join("{}" if segment is None else segment for segment in self._segments)
+        if self.has_rest:
+            self.shape += "..."
         if len(set(self.names)) < len(self.names):
             raise ConfigurationError(f"path {text!r} uses one segment name twice; give each its own name")
 
@@ -79,13 +88,17 @@ class PathTemplate:
         return f"PathTemplate({self.text!r})"
 
     @property
-    def precedence(self) -> tuple[bool, ...]:
-        """A key to sort by: of two templates that match a path, the one with the earlier literal segment is first."""
-        return tuple(segment is None for segment in self._segments)
+    def precedence(self) -> tuple[int, ...]:
+        """A key to sort by: of two templates that match a path, the one with the earlier literal segment is first.
+
+        At one place a name goes before a rest.
+        """
+        kinds = [int(segment is None) for segment in self._segments]
+        return (*kinds[:-1], 2) if self.has_rest else tuple(kinds)
 
     def __len__(self) -> int:
-        """The number of segments."""
-        return len(self._segments)
+        """The number of segments, without the rest."""
+        return len(self._segments) - self.has_rest
 
     def match(self, path: str) -> tuple[str, ...] | None:
         """Return the values of the names, in order, or None when `path` is another one.
@@ -98,6 +111,8 @@ class PathTemplate:
 
     def match_segments(self, segments: list[str]) -> tuple[str, ...] | None:
         """`match` for a path that is split and decoded already."""
+        if self.has_rest:
+            segments = _with_rest(segments, len(self))
         if len(segments) != len(self._segments):
             return None
         values = []
@@ -109,10 +124,20 @@ class PathTemplate:
         return tuple(values)
 
 
+def _with_rest(segments: list[str], count: int) -> list[str]:
+    """Make one segment of all behind the first ones; none where the rest cannot be told from a longer one."""
+    rest = segments[count:]
+    if len(segments) < count or any("/" in segment for segment in rest):
+        return []
+    return [*segments[:count], "/".join(rest)]
+
+
 def _segment_name(part: str, path: str) -> str:
     name = part[1:-1]
     if part != "{" + name + "}" or not name.isidentifier() or keyword.iskeyword(name):
-        raise ConfigurationError(f"path {path!r}: {part!r} is neither text nor a whole segment like '{{name}}'")
+        raise ConfigurationError(
+            f"path {path!r}: {part!r} is neither text nor a whole segment like '{{name}}', or at its end '{{name...}}'"
+        )
     return name
 
 
@@ -143,12 +168,17 @@ class Route:
     @property
     def methods(self) -> list[str]:
         """The methods for an ``Allow`` field: a GET resource answers HEAD too, and a WebSocket is opened with GET."""
-        methods = set(self.resources)
+        methods = {*self.resources, "OPTIONS"}
         if "GET" in methods:
             methods.add("HEAD")
         if self.upgrade is not None:
             methods.add("GET")
         return sorted(methods)
+
+    def resource(self, method: str) -> Resource | None:
+        """Return what answers a method."""
+        found = self.resources.get(method)
+        return self.resources.get("GET") if found is None and method == "HEAD" else found
 
 
 class Match(NamedTuple):
@@ -169,10 +199,11 @@ class Router:
         self._routes: dict[str, Route] = {}
         for service in services:
             self._add_service(service)
-        self._templates: dict[int, list[Route]] = {}
-        for route in sorted(self._routes.values(), key=lambda route: route.template.precedence):
-            if route.template.names:
-                self._templates.setdefault(len(route.template), []).append(route)
+        named = [route for route in self._routes.values() if route.template.names]
+        named.sort(key=lambda route: route.template.precedence)
+        longest = max((len(route.template) for route in named), default=0)
+        # By the number of segments of a path. Longer ones than any template's can match those with a rest only
+        self._templates = [[route for route in named if _may_match(route, length)] for length in range(longest + 2)]
         # Complete answers for the literal paths, with and without the trailing slash.
         self._literals: dict[str, tuple[Match, ...]] = {}
         for route in self._routes.values():
@@ -229,7 +260,12 @@ class Router:
         return tuple(self._match_templates(segments))
 
     def _match_templates(self, segments: list[str]) -> Iterable[Match]:
-        for route in self._templates.get(len(segments), ()):
+        for route in self._templates[min(len(segments), len(self._templates) - 1)]:
             values = route.template.match_segments(segments)
             if values is not None:
                 yield Match(route, values)
+
+
+def _may_match(route: Route, length: int) -> bool:
+    least = len(route.template)
+    return least == length or (route.template.has_rest and least < length)

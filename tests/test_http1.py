@@ -169,6 +169,18 @@ class Notes:
     def find(self, name, number: int, request, headers, q: str, limit: int = 10, *, deep: bool = False):
         return [name, number, request.method, headers["X-Token"], q, limit, deep]
 
+    @http.options("/own")
+    def own_options(self):
+        return "my own"
+
+    @http.head("/own")
+    def own_head(self):
+        return Response(headers={"X-Size": "large"})
+
+    @http.get("/rest/{path...}")
+    def rest(self, path):
+        return [path]
+
     @http.get("/refuse")
     def refuse(self):
         raise Refuse(303, headers={"Location": "/elsewhere"})
@@ -265,19 +277,46 @@ NOT_FOUND = (
         ),
         ("GET /", NOT_FOUND % b"Connection: close\r\n"),
         ("GET /notes", NOT_FOUND % b"Connection: close\r\n"),
-        ("OPTIONS *", NOT_FOUND % b"Connection: close\r\n"),
+        ("OPTIONS *", b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
+        ("OPTIONS /notes/none", NOT_FOUND % b"Connection: close\r\n"),
+        (
+            "OPTIONS /notes/text",
+            b"HTTP/1.1 204 No Content\r\nAllow: GET, HEAD, OPTIONS\r\nConnection: close\r\n\r\n",
+        ),
+        (
+            "OPTIONS /notes/own",
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 6\r\n"
+                b"Connection: close\r\n\r\nmy own"
+            ),
+        ),
+        (
+            "GET /notes/rest/a%20b/c/",
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\nConnection: close\r\n\r\n"
+                b'["a b/c"]'
+            ),
+        ),
+        ("HEAD /notes/own", b"HTTP/1.1 200 OK\r\nX-Size: large\r\nConnection: close\r\n\r\n"),
+        (
+            "GET /notes/own",
+            (
+                b"HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                b"Allow: HEAD, OPTIONS\r\nContent-Length: 23\r\nConnection: close\r\n\r\n405 Method Not Allowed\n"
+            ),
+        ),
         (
             "POST /notes/text",
             (
-                b"HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain; charset=utf-8\r\nAllow: GET, HEAD\r\n"
-                b"Content-Length: 23\r\nConnection: close\r\n\r\n405 Method Not Allowed\n"
+                b"HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                b"Allow: GET, HEAD, OPTIONS\r\nContent-Length: 23\r\nConnection: close\r\n\r\n405 Method Not Allowed\n"
             ),
         ),
         (
             "GET /notes/echo",
             (
-                b"HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain; charset=utf-8\r\nAllow: POST, PUT\r\n"
-                b"Content-Length: 23\r\nConnection: close\r\n\r\n405 Method Not Allowed\n"
+                b"HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                b"Allow: OPTIONS, POST, PUT\r\nContent-Length: 23\r\nConnection: close\r\n\r\n405 Method Not Allowed\n"
             ),
         ),
     ],
@@ -773,7 +812,7 @@ async def test_a_handshake_that_fails_gets_its_status_and_the_end(serve, request
 async def test_a_plain_request_gets_the_resource_that_shares_the_path(serve):
     server = await serve(Chat)
     assert (await server.ask(get("/chat/a"))).endswith(b"\r\n\r\na")
-    assert (await server.ask(get("/chat/a", method="DELETE"))).split(b"\r\n")[2] == b"Allow: GET, HEAD, POST"
+    assert (await server.ask(get("/chat/a", method="DELETE"))).split(b"\r\n")[2] == b"Allow: GET, HEAD, OPTIONS, POST"
 
 
 async def test_a_plain_request_to_a_websocket_alone_is_told_to_upgrade(serve):
@@ -783,7 +822,30 @@ async def test_a_plain_request_to_a_websocket_alone_is_told_to_upgrade(serve):
         b"HTTP/1.1 426 Upgrade Required\r\nContent-Type: text/plain; charset=utf-8\r\nUpgrade: websocket\r\n"
         b"Connection: Upgrade\r\nContent-Length: 30\r\nConnection: close\r\n\r\nonly WebSocket is spoken here\n"
     )
-    assert (await server.ask(get("/", method="POST"))).split(b"\r\n")[2] == b"Allow: GET"
+    assert (await server.ask(get("/", method="POST"))).split(b"\r\n")[2] == b"Allow: GET, OPTIONS"
+
+
+UPGRADES = ["Upgrade: websocket", "Upgrade: h2c, websocket", "Upgrade: foo"]
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+async def test_an_upgrade_that_nothing_answers_is_ignored(serve, upgrade):
+    server = await serve(Notes(), Chat)
+    for fields in ((upgrade, "Connection: Upgrade"), (*OPENING[1:], upgrade)):
+        answer = await server.ask(get("/notes/text", *fields, close=False) + get("/notes/text"))
+        assert answer.count(b"HTTP/1.1 200 OK\r\n") == 2
+    body = b"what is said"
+    post = get("/notes/echo", *OPENING[1:], upgrade, f"Content-Length: {len(body)}", close=False, method="POST")
+    answer = await server.ask(post + body + get("/notes/text"))
+    assert answer.count(b"HTTP/1.1 200 OK\r\n") == 2
+    assert b"\r\n\r\nwhat is said" in answer
+
+
+async def test_another_method_with_an_upgrade_gets_the_resource_beside_the_websocket(serve):
+    server = await serve(Chat)
+    answer = await server.ask(get("/chat/a", *OPENING, "Content-Length: 0", method="POST"))
+    assert answer.startswith(b"HTTP/1.1 204 No Content\r\n")
+    assert not server.opened
 
 
 class Encrypted(asyncio.Transport):

@@ -55,13 +55,31 @@ def test_paths_join_as_people_expect(parts, joined):
         ("/{x}", "/..", None),
         ("/{x}", "/%2e%2E", None),
         ("/{x}", "/.", None),
+        ("/a/{x...}", "/a/b", ("b",)),
+        ("/a/{x...}", "/a/b/c%20d/", ("b/c d",)),
+        ("/a/{x...}", "/a", ("",)),
+        ("/a/{x...}", "/a/", ("",)),
+        ("/a/{x...}", "/b", None),
+        ("/{x...}", "/", ("",)),
+        ("/{x...}", "/a/b", ("a/b",)),
+        ("/{x}/{y...}", "/", None),
+        ("/{x}/{y...}", "/a/b/c", ("a", "b/c")),
+        ("/a/{x...}", "/a/../b", None),
+        ("/a/{x...}", "/a/%2e%2E/b", None),
+        ("/a/{x...}", "/a/b%2F..%2F..%2Fc", None),
+        ("/a/{x...}", "/a/b%2Fc", None),
+        ("/a/{x...}", "/a//b", None),
+        ("/a/{x...}", "/a/%ff", None),
     ],
 )
 def test_a_template_matches_decoded_segments(template, path, values):
     assert PathTemplate(template).match(path) == values
 
 
-@pytest.mark.parametrize("path", ["/{}", "/{a b}", "/{a}{b}", "/x{a}", "/{a", "/a}", "/{class}", "/{a}/{a}"])
+@pytest.mark.parametrize(
+    "path",
+    ["/{}", "/{a b}", "/{a}{b}", "/x{a}", "/{a", "/a}", "/{class}", "/{a}/{a}", "/{...}", "/{a...}/b", "/{a}/{a...}"],
+)
 def test_a_segment_name_is_an_identifier_in_a_whole_segment_and_unique(path):
     with pytest.raises(ConfigurationError, match=r"segment|neither"):
         PathTemplate(path)
@@ -95,6 +113,24 @@ def test_the_earlier_literal_segment_wins_and_the_others_stay_candidates():
     assert [match.values for match in router.resolve("/q/r")] == [("q", "r")]
 
 
+def test_a_rest_comes_after_all_that_says_more_of_its_place():
+    router = Router([resources("/{r...}", "/a/{r...}", "/a/{x}", "/a/b", "/{x}/b", "/a/{x}/{r...}")])
+
+    def found(path: str) -> list[str]:
+        return [match.route.template.text for match in router.resolve(path)]
+
+    assert found("/a/b") == ["/a/b", "/a/{x}", "/a/{x}/{r...}", "/a/{r...}", "/{x}/b", "/{r...}"]
+    assert found("/a") == found("/a/") == ["/a/{r...}", "/{r...}"]
+    assert found("/a/b/c/d/e") == ["/a/{x}/{r...}", "/a/{r...}", "/{r...}"]
+    assert found("/") == found("/b") == ["/{r...}"]
+    assert found("/a/..") == []
+
+
+def test_two_rests_at_one_path_are_refused():
+    with pytest.raises(ConfigurationError, match=r"both answer GET /a/\{y\.\.\.\}"):
+        Router([resources("/a/{x...}"), resources("/a/{y...}")])
+
+
 def test_two_services_at_one_websocket_path_are_refused_by_name():
     with pytest.raises(ConfigurationError, match=r"One and Two both serve the WebSocket path /\{a\}"):
         Router([websocket("/{a}", "One"), websocket("/{b}", "Two")])
@@ -109,5 +145,5 @@ def test_a_websocket_and_a_resource_may_share_a_path():
     service = websocket("/chat/{room}", page=http.get("/chat/{room}")(lambda self: ""))
     [match] = Router([service]).resolve("/chat/lobby")
     assert match.route.upgrade is not None
-    assert match.route.methods == ["GET", "HEAD"]
+    assert match.route.methods == ["GET", "HEAD", "OPTIONS"]
     assert match.values == ("lobby",)
