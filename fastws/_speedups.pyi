@@ -243,6 +243,15 @@ class Group:
     def __contains__(self, connection: object, /) -> bool: ...
     def __iter__(self) -> Iterator[Connection]: ...
 
+@final
+class Connections:
+    """The open connections of a service, a live set like `Members`; what `ws.connections` returns."""
+
+    def __new__(cls, endpoints: list[Endpoint]) -> Connections: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, connection: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[Connection]: ...
+
 # --- Functions of fastws.ws.
 
 def push_text(text: str, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
@@ -262,23 +271,42 @@ def push_text(text: str, *, overflow: _Overflow = None, key: _Key = None) -> Del
 def push_binary(data: _Data, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
     """Send a binary message to the client whose handler runs; a mutable buffer is copied."""
 
-def broadcast_text(text: str, *, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None) -> Delivery:
-    """Send a text message to every client of the service whose handler runs, the sender included.
+def broadcast_text(
+    text: str, *, to: object = None, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None
+) -> Delivery:
+    """Send a text message to every client of a service, the sender included.
 
     Args:
         text: the message; its frame is built once for all.
+        to: the service, as the class or the instance that is served; a class stands for all servers of this event loop
+            that serve it. So a task, a route or a library of somebody else can broadcast, and a method of the service
+            that anybody may call: ``to=self``. None is the service whose handler runs.
         exclude: a connection, or several, that shall not get it.
         overflow: what happens at clients for whom it does not fit; see `Connection.push_text`.
         key: what the message is about; see `Connection.push_text`.
 
     Raises:
-        NoCurrentConnectionError: no handler of a service runs here.
+        NoCurrentConnectionError: no handler of a service runs here, and `to` names none.
+        NotServingError: what `to` names is not served here with a WebSocket.
+        TypeError, ValueError: the message, `overflow` or `key` is wrong, whether or not there is a client.
     """
 
 def broadcast_binary(
-    data: _Data, *, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None
+    data: _Data, *, to: object = None, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None
 ) -> Delivery:
-    """Send a binary message to every client of the service whose handler runs, the sender included."""
+    """Send a binary message to every client of a service, the sender included; arguments as for `broadcast_text`."""
+
+def connections(service: object) -> Connections:
+    """Return the open connections of a service: a live set.
+
+    Args:
+        service: the class or the instance that is served; a class stands for all servers of this event loop that serve
+            it.
+
+    Raises:
+        NotServingError: it is not served here with a WebSocket.
+        WrongThreadError: this is not the server's thread.
+    """
 
 def store_connection(name: str) -> None:
     """Keep the current connection globally under a name; a later holder replaces an earlier, which stays open.
@@ -408,8 +436,13 @@ class Hub:
         """Threads that help, from the first large fan-out on."""
     def attach(self) -> None:
         """Count one more server or client on this loop."""
-    def detach(self) -> asyncio.Task[None] | None:
-        """Count one less; with the last the registries are emptied. Returns the task to wait for."""
+    def offer(self, endpoint: Endpoint, *owners: object) -> None:
+        """Let a service be found by its class and by its instance, until they are given to `detach`."""
+    def detach(self, endpoints: Iterable[Endpoint] = ()) -> asyncio.Task[None] | None:
+        """Count one less, which served these; with the last the registries are emptied.
+
+        Returns the task to wait for.
+        """
 
 @final
 class SocketTransport:

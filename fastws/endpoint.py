@@ -28,7 +28,7 @@ def make_endpoint(hub: Hub, service: Service, close_timeout: float) -> Endpoint:
     template = service.upgrade_path
     assert options is not None, f"{service.name} serves no WebSocket"
     assert template is not None
-    return Endpoint(
+    endpoint = Endpoint(
         hub,
         service.name,
         [handler for event, handler in service.handlers.items() if event not in SERVER_EVENTS],
@@ -48,3 +48,5 @@ def make_endpoint(hub: Hub, service: Service, close_timeout: float) -> Endpoint:
         idle_timeout=options.idle_timeout,
         close_timeout=close_timeout,
     )
+    hub.offer(endpoint, service.cls, service.instance)
+    return endpoint

@@ -8,7 +8,7 @@
     ├── ProtocolError                   the peer broke the protocol: its close code; never reaches a handler
     ├── NoCurrentConnectionError        (RuntimeError) a function on "this connection" outside of a handler
     ├── WrongThreadError                (RuntimeError) called from another thread than the server's
-    ├── NotServingError                 (RuntimeError) no server runs in this process
+    ├── NotServingError                 (RuntimeError) no server runs in this process, or none serves what was named
     ├── GroupRemovedError               (LookupError) the group was removed and its name retired
     ├── HandlerError                    (TypeError) a handler returned what cannot be a reply
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
@@ -19,6 +19,8 @@ sentence of them. This module imports nothing of fastws, so that every other mod
 """
 
 from __future__ import annotations
+
+import reprlib
 
 __all__ = [
     "ConfigurationError",
@@ -104,8 +106,14 @@ class NoCurrentConnectionError(_MisplacedCallError):
     def __str__(self) -> str:
         return (
             f"ws.{self.function} acts on the connection whose handler runs, and no handler of a connection runs here; "
-            f"keep the connection and call its method, or push to a stored connection or a group"
+            f"{self._remedy()}"
         )
+
+
+    def _remedy(self) -> str:
+        if self.function.startswith("broadcast"):
+            return "name the service: to=Service, or to=self in a method of its own"
+        return "keep the connection and call its method, or push to a stored connection or a group"
 
 
 class WrongThreadError(_MisplacedCallError):
@@ -123,13 +131,23 @@ class WrongThreadError(_MisplacedCallError):
 
 
 class NotServingError(_MisplacedCallError):
-    """A function needs a running server and there is none in this process.
+    """A function needs a running server, or the service that it names a server that serves it, and there is none.
 
     Attributes:
         function: the name of the function, such as ``"push_text_to_group"``.
+        service: what was named and is not served with a WebSocket, or None.
     """
 
+    def __init__(self, function: str, service: object = None) -> None:
+        super().__init__(function)
+        self.service = service
+
     def __str__(self) -> str:
+        if self.service is not None:
+            return (
+                f"ws.{self.function}: {reprlib.repr(self.service)} is not served with a WebSocket on this event loop; "
+                f"name the class, or the instance, that was given to fastws.serve() or fastws.run()"
+            )
         return f"{self.function} needs a running server; start one with fastws.serve() or fastws.run()"
 
 

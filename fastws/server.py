@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from . import service as services
 from ._speedups import Connection, Group, Members, check_close_code, hub_of_thread, service_context
@@ -46,6 +46,7 @@ __all__ = ["Server", "run", "serve"]
 
 logger = logging.getLogger("fastws")
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 GRACE: Final = 5.0  # seconds that shutdown waits beyond what its deadlines add up to
@@ -108,20 +109,21 @@ class Server:
         """Whether `reload_certificate` knows by itself what to read."""
         return self._tls is not None and self._tls.can_reload
 
-    def call_from_thread(self, function: Callable[..., _T], *args: Any) -> _T:
+    def call_from_thread(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run a function on the thread of the server's loop, wait for it and return its result.
 
         For threads other than the loop's, where every function of `ws` raises `WrongThreadError`. The current
-        connection, if there is one, is current for the function too. What the function raises is raised here.
+        connection, if there is one, is current for the function too; where there is none the function names its target,
+        as in ``server.call_from_thread(ws.broadcast_text, "hello", to=Chat)``. What it raises is raised here.
         """
         context = contextvars.copy_context()
         if threading.get_ident() == self._thread:
-            return context.run(function, *args)
+            return context.run(function, *args, **kwargs)
         result: concurrent.futures.Future[_T] = concurrent.futures.Future()
 
         def call() -> None:
             try:
-                result.set_result(context.run(function, *args))
+                result.set_result(context.run(function, *args, **kwargs))
             except BaseException as error:
                 result.set_exception(error)
 
@@ -149,7 +151,7 @@ class Server:
         try:
             await self._listen()
         except BaseException:
-            self._hub.detach()
+            self._hub.detach(self._endpoints.values())
             raise
         try:
             for service in self.services:
@@ -218,7 +220,7 @@ class Server:
         for service in self.services:
             await self._stop_service(service)
         self.deadlines.close()
-        parked = self._hub.detach()
+        parked = self._hub.detach(self._endpoints.values())
         if parked is not None:
             await asyncio.wait([parked])
         self._ended.set()

@@ -182,6 +182,6 @@ async def connected_pair(
         server_side.close()
         while any(endpoint.live for endpoint in endpoints):  # noqa: ASYNC110 (the core knows no event to wait for)
             await asyncio.sleep(0)
-        parked = hub.detach()
+        parked = hub.detach(endpoints)
         if parked is not None:
             await asyncio.wait([parked])

@@ -1,7 +1,8 @@
 """WebSocket: what annotates a service, and the functions that its handlers call.
 
 A handler takes the arguments that it names. The functions act on the connection whose handler runs, also after an
-`await`; those that name their target work anywhere in the process, on the thread of the server.
+`await`; those that name their target, with a name, a group or `to=Service`, work anywhere on the thread of the server,
+and from other threads through `Server.call_from_thread`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from . import service
 from ._speedups import (
     Connection,
+    Connections,
     Delivery,
     Group,
     add_connection_to_group,
@@ -20,6 +22,7 @@ from ._speedups import (
     close_connection,
     close_connection_group,
     close_stored_connection,
+    connections,
     create_connection_group,
     push_binary,
     push_binary_to_connection,
@@ -36,6 +39,7 @@ from .upgrade import Upgrade
 
 __all__ = [
     "Connection",
+    "Connections",
     "Delivery",
     "Group",
     "Upgrade",
@@ -45,6 +49,7 @@ __all__ = [
     "close_connection",
     "close_connection_group",
     "close_stored_connection",
+    "connections",
     "create_connection_group",
     "on_backlog",
     "on_binary_message",

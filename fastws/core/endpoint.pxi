@@ -6,6 +6,7 @@ cdef class Endpoint:
     cdef readonly Hub hub
     cdef readonly str name
     cdef readonly Members members
+    cdef tuple owners          # the class and the instance that users know it by
     cdef HandlerCall on_open
     cdef HandlerCall on_text_message
     cdef HandlerCall on_binary_message
@@ -42,6 +43,7 @@ cdef class Endpoint:
         self.hub = hub
         self.name = name
         self.members = Members()
+        self.owners = ()
         self.on_open = calls.get("on_open")
         self.on_text_message = calls.get("on_text_message")
         self.on_binary_message = calls.get("on_binary_message")

@@ -111,6 +111,7 @@ cdef class Hub:
     cdef uint64_t last_id
     cdef readonly dict groups  # name -> Group
     cdef readonly dict stored  # name -> Connection
+    cdef dict services         # id of the class or instance that is served -> list of its Endpoints
     cdef object retired        # OrderedDict of the names of removed groups: its oldest leaves in one step, a dict's does not
     cdef dict deflaters        # (window bits, level, threshold) -> the Deflater that all connections with these share
     # Given by the layer above: bytes of the request -> what connection.headers and .query return
@@ -148,6 +149,7 @@ cdef class Hub:
         self.ending = set()
         self.groups = {}
         self.stored = {}
+        self.services = {}
         self.retired = collections.OrderedDict()
         self.deflaters = {}
         self.make_headers = make_headers
@@ -422,6 +424,15 @@ cdef class Hub:
         self.last_id += 1
         return self.last_id
 
+    cdef int withdraw(self, Endpoint endpoint) except -1:
+        for owner in endpoint.owners:
+            endpoints = self.services.get(identity(owner))
+            if endpoints is not None and endpoint in endpoints:
+                endpoints.remove(endpoint)
+                if not endpoints:
+                    del self.services[identity(owner)]
+        return 0
+
     cdef Deflater shared_deflater(self, int window_bits, int level, size_t threshold):
         """The one Deflater for a window size, as a service sets it; it lives as long as this hub."""
         cdef tuple key = (window_bits, level, threshold)
@@ -472,8 +483,19 @@ cdef class Hub:
         self.users += 1
         hubs[self.thread_id] = self
 
-    def detach(self):
-        """Count one less; with the last the registries are emptied. Returns the task to wait for, or None."""
+    def offer(self, Endpoint endpoint not None, *owners):
+        """Let a service be found by its class and by its instance."""
+        endpoint.owners = owners
+        for owner in owners:
+            self.services.setdefault(identity(owner), []).append(endpoint)
+
+    def detach(self, endpoints=()):
+        """Count one less, which served these; with the last the registries are emptied.
+
+        Returns the task to wait for, or None.
+        """
+        for endpoint in endpoints:
+            self.withdraw(endpoint)
         self.users -= 1
         if self.users:
             return None
@@ -489,6 +511,7 @@ cdef class Hub:
         self.queue.clear()
         self.groups.clear()
         self.stored.clear()
+        self.services.clear()
         self.retired.clear()
         return self.retire_task()
 
@@ -515,6 +538,11 @@ cdef Hub here(str function):
     if hub is None:
         raise WrongThreadError(function) if is_elsewhere() else NotServingError(function)
     return <Hub>hub
+
+
+cdef inline object identity(object owner):
+    """A key for any object, hashable or not; the Endpoint keeps the object alive."""
+    return <size_t><PyObject *>owner
 
 
 cdef bint is_elsewhere() except *:

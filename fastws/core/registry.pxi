@@ -41,6 +41,34 @@ cdef Members current_members(str function):
     return endpoint.members
 
 
+cdef list endpoints_of(object target, str function):
+    """Where a class or an instance is served on this loop: a class may be so in several servers."""
+    cdef list endpoints = here(function).services.get(identity(target))
+    if endpoints is None:
+        raise NotServingError(function, target)
+    return endpoints
+
+
+ctypedef Delivery (*fan_out_t)(Members members, object payload, object exclude, object overflow, object key)
+
+
+cdef Delivery broadcast_to(fan_out_t fan_out, list endpoints, object payload, object exclude, object overflow,
+                           object key):
+    """Fan out to the connections of all of them."""
+    cdef Delivery all_of_them = ABSENT
+    cdef Delivery one
+    cdef Endpoint endpoint
+    if len(endpoints) == 1:
+        return fan_out((<Endpoint>endpoints[0]).members, payload, exclude, overflow, key)
+    if exclude is not None and type(exclude) is not Connection:
+        exclude = tuple(exclude)
+    for endpoint in list(endpoints):
+        one = fan_out(endpoint.members, payload, exclude, overflow, key)
+        all_of_them = Delivery(all_of_them.matched + one.matched, all_of_them.queued + one.queued,
+                               all_of_them.dropped + one.dropped)
+    return all_of_them
+
+
 def service_context(Endpoint endpoint not None):
     """A context in which broadcasts go to the connections of a service."""
     context = contextvars.copy_context()
@@ -181,6 +209,35 @@ cdef int create_group(Hub hub, object name) except -1:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# The connections of a service
+
+@cython.final
+cdef class Connections:
+    # Those of all endpoints that a class or an instance is served at; the list is the hub's, which changes it
+    cdef list endpoints
+
+    def __cinit__(self, list endpoints not None):
+        self.endpoints = endpoints
+
+    # Public API
+
+    def __len__(self):
+        cdef Py_ssize_t count = 0
+        for endpoint in self.endpoints:
+            count += (<Endpoint>endpoint).members.count
+        return count
+
+    def __contains__(self, connection):
+        return any([connection in (<Endpoint>endpoint).members for endpoint in self.endpoints])
+
+    def __iter__(self):
+        return iter([connection for endpoint in self.endpoints for connection in (<Endpoint>endpoint).members.snapshot()])
+
+    def __repr__(self):
+        return f"<{len(self)} connections>"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Public API: the functions of fastws.ws
 
 def push_text(text, *, overflow=None, key=None):
@@ -191,12 +248,20 @@ def push_binary(data, *, overflow=None, key=None):
     return deliver_data(current("push_binary"), data, overflow, key)
 
 
-def broadcast_text(text, *, exclude=None, overflow=None, key=None):
+def broadcast_text(text, *, to=None, exclude=None, overflow=None, key=None):
+    if to is not None:
+        return broadcast_to(fan_out_str, endpoints_of(to, "broadcast_text"), text, exclude, overflow, key)
     return fan_out_str(current_members("broadcast_text"), text, exclude, overflow, key)
 
 
-def broadcast_binary(data, *, exclude=None, overflow=None, key=None):
+def broadcast_binary(data, *, to=None, exclude=None, overflow=None, key=None):
+    if to is not None:
+        return broadcast_to(fan_out_data, endpoints_of(to, "broadcast_binary"), data, exclude, overflow, key)
     return fan_out_data(current_members("broadcast_binary"), data, exclude, overflow, key)
+
+
+def connections(service):
+    return Connections.__new__(Connections, endpoints_of(service, "connections"))
 
 
 def store_connection(name):
