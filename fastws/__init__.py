@@ -18,6 +18,7 @@ from .errors import (
     HandlerError,
     NoCurrentConnectionError,
     NotServingError,
+    StartError,
     WrongThreadError,
 )
 from .server import Server, run, serve
@@ -30,6 +31,7 @@ __all__ = [
     "NoCurrentConnectionError",
     "NotServingError",
     "Server",
+    "StartError",
     "WrongThreadError",
     "http",
     "run",

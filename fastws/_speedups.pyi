@@ -509,9 +509,13 @@ class Endpoint:
     @property
     def live(self) -> int:
         """How many connections have not come to their end."""
+    on_empty: Callable[[], None] | None
+    """Called when the last of them has come to its end."""
     @property
     def unhandled(self) -> int:
         """How many messages no handler wanted."""
+    def hurry(self) -> None:
+        """Wait for no peer and no handler any longer: abort every connection, and cancel what still runs."""
 
 def hub_of_thread(
     loop: asyncio.AbstractEventLoop,

@@ -9,11 +9,12 @@
     ├── NoCurrentConnectionError        (RuntimeError) a function on "this connection" outside of a handler
     ├── WrongThreadError                (RuntimeError) called from another thread than the server's
     ├── NotServingError                 (RuntimeError) no server runs in this process, or none serves what was named
+    ├── StartError                      (RuntimeError) a server cannot begin here, or not once more
     ├── GroupRemovedError               (LookupError) the group was removed and its name retired
     ├── HandlerError                    (TypeError) a handler returned what cannot be a reply
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
-Who is at fault decides the branch: the author of the service (`ConfigurationError`, `HandlerError` and the four about
+Who is at fault decides the branch: the author of the service (`ConfigurationError`, `HandlerError` and the five about
 misuse) or the peer (`HandshakeError`, `ProtocolError`). What an error knows is in its attributes; `str(error)` makes a
 sentence of them. This module imports nothing of fastws, so that every other module may import it.
 """
@@ -31,6 +32,7 @@ __all__ = [
     "NoCurrentConnectionError",
     "NotServingError",
     "ProtocolError",
+    "StartError",
     "WrongThreadError",
 ]
 
@@ -109,7 +111,6 @@ class NoCurrentConnectionError(_MisplacedCallError):
             f"{self._remedy()}"
         )
 
-
     def _remedy(self) -> str:
         if self.function.startswith("broadcast"):
             return "name the service: to=Service, or to=self in a method of its own"
@@ -149,6 +150,10 @@ class NotServingError(_MisplacedCallError):
                 f"name the class, or the instance, that was given to fastws.serve() or fastws.run()"
             )
         return f"{self.function} needs a running server; start one with fastws.serve() or fastws.run()"
+
+
+class StartError(FastWSError, RuntimeError):
+    """A server cannot begin here or now; the message says why, and the way to go."""
 
 
 class GroupRemovedError(FastWSError, LookupError):

@@ -85,7 +85,10 @@ class Server(Protocol):
 
     @property
     def http_connections(self) -> set[HttpProtocol]:
-        """All connections that speak HTTP now; each adds and removes itself."""
+        """All connections that speak HTTP now; each adds itself."""
+
+    def left(self, protocol: HttpProtocol) -> None:
+        """Forget a connection that has ended or is a WebSocket now."""
 
     @property
     def access_log(self) -> bool:
@@ -135,7 +138,6 @@ class _Waiting(enum.Enum):
 class _Upgrading(NamedTuple):
     """An async `on_upgrade` that has to decide still."""
 
-    exchange: Exchange
     label: str
     timeout: float | None
 
@@ -154,6 +156,7 @@ class HttpProtocol(asyncio.Protocol):
         "_armed",
         "_behind_proxy",
         "_done",
+        "_exchange",
         "_input",
         "_lost",
         "_paused",
@@ -182,8 +185,9 @@ class HttpProtocol(asyncio.Protocol):
         self._armed: Reading | _Waiting | None = None
         # Raw input that is not read yet.
         self._input = b""
-        # The async handler that runs, and what is known of it if it is an `on_upgrade`.
+        # The async handler that runs, what it is to answer, and what is known of it if it is an `on_upgrade`.
         self._task: asyncio.Task[Any] | None = None
+        self._exchange: Exchange | None = None
         self._upgrading: _Upgrading | None = None
         self._paused = False
         self._writable = True
@@ -270,16 +274,26 @@ class HttpProtocol(asyncio.Protocol):
         An `on_upgrade` is not waited for: what it prepares would end at once.
         """
         if self._upgrading is not None:
-            self._give_up(self._upgrading)
+            self._cancel()
         elif self._task is None and not self._done:
             self._close(linger=False)
+
+    def give_up(self) -> None:
+        """End the connection now: the handler that still runs is cancelled, and its client told that it failed."""
+        if self._task is not None and not self._done:
+            self._cancel()
+            if not self._transport.get_write_buffer_size():
+                if not self._transport.is_closing():
+                    self._transport.close()
+                return
+        self._transport.abort()
 
     def on_deadline(self) -> None:
         """Drop a client that is too slow, or refuse one whose `on_upgrade` is."""
         if self._upgrading is not None:
-            _, label, timeout = self._upgrading
+            label, timeout = self._upgrading
+            self._cancel()
             logger.warning("%s took longer than %s seconds (upgrade_timeout) and is cancelled", label, timeout)
-            self._give_up(self._upgrading)
             return
         if self._armed in (_Waiting.BLOCKED, _Waiting.CLOSING):
             unsent = self._transport.get_write_buffer_size()
@@ -354,7 +368,7 @@ class HttpProtocol(asyncio.Protocol):
         calling = functools.partial(call_handler, handler, upgrade)
         self._call(exchange, service, handler, calling, functools.partial(conclude, handler, opening, upgrade))
         if self._task is not None:
-            self._upgrading = _Upgrading(exchange, handler.label, service.upgrade.upgrade_timeout)
+            self._upgrading = _Upgrading(handler.label, service.upgrade.upgrade_timeout)
 
     def _take_place(self, exchange: Exchange, request: Request) -> bool:
         """Count a WebSocket for the client that the proxy speaks for; the proxy itself is not counted."""
@@ -394,6 +408,7 @@ class HttpProtocol(asyncio.Protocol):
             result = context.run(calling)
             if handler.is_async:
                 task = self._task = context.run(self._server.loop.create_task, result)
+                self._exchange = exchange
                 # Not in the context of the task: what opens then has nothing to do with it.
                 task.add_done_callback(functools.partial(self._finish, exchange, handler, concluding))
                 return
@@ -409,7 +424,7 @@ class HttpProtocol(asyncio.Protocol):
         concluding: Callable[[Any], Response | Accepted],
         task: asyncio.Task[Any],
     ) -> None:
-        self._task = self._upgrading = None
+        self._task = self._exchange = self._upgrading = None
         if self._lost:
             self._leave()
         if task.cancelled():
@@ -432,12 +447,13 @@ class HttpProtocol(asyncio.Protocol):
             assert exchange.request is not None
             self._open(exchange.service, exchange.request, outcome)
 
-    def _give_up(self, upgrading: _Upgrading) -> None:
-        """Answer in place of an `on_upgrade` that takes too long, or longer than the server lives."""
+    def _cancel(self) -> None:
+        """Answer in place of an async handler that takes too long, or longer than the server lives."""
         assert self._task is not None
+        assert self._exchange is not None
         self._task.cancel()
         self._upgrading = None
-        self._send(upgrading.exchange, error_response(503))
+        self._send(self._exchange, error_response(503))
 
     def _send(self, exchange: Exchange, response: Response) -> None:
         if self._done:
@@ -529,7 +545,8 @@ class HttpProtocol(asyncio.Protocol):
             if self._paused:
                 self._paused = False
                 self._transport.resume_reading()
-        else:
+        elif not self._transport.is_closing():
+            # Once only: asyncio's over TLS is of no use any more after a second time
             self._transport.close()
         self._set_deadline(_Waiting.CLOSING)
 
@@ -538,7 +555,7 @@ class HttpProtocol(asyncio.Protocol):
         self._done = True
         self._server.deadlines.clear(self)
         self._server.census.end_handshake(self)
-        self._server.http_connections.discard(self)
+        self._server.left(self)
         self._reader.close()
 
 

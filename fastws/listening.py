@@ -94,9 +94,9 @@ class Listener:
             self._watching.cancel()
         self._stop_accepting()
 
-    async def give_up(self) -> None:
-        """Let go of connections that are on their way to HTTP."""
-        await self._opener.give_up()
+    def give_up(self) -> list[asyncio.Task[None]]:
+        """Let go of connections that are on their way to HTTP; returns the tasks that end by that."""
+        return self._opener.give_up()
 
     def connected(self, transport: asyncio.BaseTransport) -> None:
         """Note that a connection has come as far as HTTP."""
@@ -229,12 +229,11 @@ class _Opener:
         if self._openings.get(descriptor) is opening:
             del self._openings[descriptor]
 
-    async def give_up(self) -> None:
+    def give_up(self) -> list[asyncio.Task[None]]:
         tasks = [opening.task for opening in self._openings.values()]
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        return tasks
 
 
 def _tls_timeouts(loop: asyncio.AbstractEventLoop, options: Options) -> dict[str, float]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from .heads import encode_head
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .deadlines import Deadlines
     from .http import Response
 
@@ -28,10 +30,12 @@ class Refusals:
 
     Args:
         deadlines: of the server.
+        on_empty: called when the last of them has gone.
     """
 
-    def __init__(self, deadlines: Deadlines) -> None:
+    def __init__(self, deadlines: Deadlines, on_empty: Callable[[], None]) -> None:
         self._deadlines = deadlines
+        self._on_empty = on_empty
         self._refused: set[_Refused] = set()
 
     def __len__(self) -> int:
@@ -57,10 +61,12 @@ class Refusals:
         """Forget a client that has gone."""
         self._refused.discard(refused)
         self._deadlines.clear(refused)
+        if not self._refused:
+            self._on_empty()
 
     def close(self) -> None:
         """Wait for none of them any longer."""
-        for refused in self._refused:
+        for refused in list(self._refused):
             refused.on_deadline()
 
 

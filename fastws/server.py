@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextvars
 import functools
+import inspect
 import itertools
 import logging
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from . import service as services
 from ._speedups import Connection, Group, Members, check_close_code, hub_of_thread, service_context
+from .calls import Calls
 from .census import Census
 from .deadlines import Deadlines
 from .endpoint import make_endpoint
-from .errors import ConfigurationError
+from .errors import ConfigurationError, NotServingError, StartError, WrongThreadError
 from .forwarded import TrustedProxies
 from .heads import error_response
 from .http import Headers, Query
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from ._speedups import Endpoint, Hub
     from .handshake import Accepted
     from .http import Request
     from .options import Options, ServeOptions
@@ -50,15 +52,15 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 GRACE: Final = 5.0  # seconds that shutdown waits beyond what its deadlines add up to
-DRAIN_POLL: Final = 0.01  # seconds
 
 
 class Server:
-    """Services at an address; made by `serve`, used as an async context manager.
+    """Services at an address; made by `serve`, used as an async context manager, once.
 
     Attributes:
         services: what is served.
-        addresses: where it listens: `(host, port)`, and more for IPv6; of a Unix socket its path.
+        addresses: where it listens: `(host, port)`, and more for IPv6; of a Unix socket its path. Empty before it does.
+        loop: the event loop that serves; set on entering.
         groups: connection groups by name, of all services on this event loop.
         stored: stored connections by name, likewise.
     """
@@ -75,25 +77,43 @@ class Server:
         self.census = Census(self._options.max_handshakes, self._options.max_connections_per_address)
         self.access_log = self._options.access_log
         self.proxies = _trusted_proxies(self._options)
+        self.addresses: list[Any] = []
         self.closing = False
-        self._closing: asyncio.Task[None] | None = None
         self.http_connections: set[HttpProtocol] = set()
-        self._background: list[asyncio.Task[Any]] = []
+        self.loop: asyncio.AbstractEventLoop
+        self._thread = 0
+        self._hub: Hub | None = None  # from entering on
+        self._listener: Listener
+        self._listens = False  # or did
+        self._endpoints: dict[Service, Endpoint] = {}
+        self._calls = Calls()
+        self._started: list[Service] = []  # those whose on_stop is due
+        self._background: set[asyncio.Future[Any]] = set()
+        self._closing: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._left: asyncio.Future[None] | None = None  # while it drains: done when the last connection has ended
+        self._hurried = False
 
     # --- What it shows.
 
     @property
     def groups(self) -> Registry[Group]:
         """Connection groups by name."""
-        return Registry(self._hub.groups)
+        return Registry(self._entered("server.groups").groups)
 
     @property
     def stored(self) -> Registry[Connection]:
         """Stored connections by name."""
-        return Registry(self._hub.stored)
+        return Registry(self._entered("server.stored").stored)
+
+    def _entered(self, what: str) -> Hub:
+        if self._hub is None:
+            raise NotServingError(what)
+        return self._hub
 
     def connections(self, target: object) -> Members:
         """All open connections of a service, given as the class or the instance that is served."""
+        self._entered("server.connections")
         for service in self.services:
             if target in (service.cls, service.instance) and service in self._endpoints:
                 return self._endpoints[service].members
@@ -115,43 +135,40 @@ class Server:
         For threads other than the loop's, where every function of `ws` raises `WrongThreadError`. The current
         connection, if there is one, is current for the function too; where there is none the function names its target,
         as in ``server.call_from_thread(ws.broadcast_text, "hello", to=Chat)``. What it raises is raised here.
+
+        Raises:
+            NotServingError: the server was not entered yet, or it has ended, even while the function waits.
         """
         context = contextvars.copy_context()
-        if threading.get_ident() == self._thread:
-            return context.run(function, *args, **kwargs)
-        result: concurrent.futures.Future[_T] = concurrent.futures.Future()
-
-        def call() -> None:
-            try:
-                result.set_result(context.run(function, *args, **kwargs))
-            except BaseException as error:
-                result.set_exception(error)
-
-        self.loop.call_soon_threadsafe(call)
-        return result.result()
+        call = functools.partial(context.run, function, *args, **kwargs)
+        if threading.get_ident() == self._thread and not self._ended.is_set():
+            return call()
+        return self._calls.run(call)
 
     # --- Its life.
 
     async def __aenter__(self) -> Self:
-        """Start to listen, then run `on_start`."""
+        """Start to listen, then run `on_start`, service by service.
+
+        When an `on_start` raises nothing is served: `on_stop` runs for the services before that one, and the error is
+        raised here.
+
+        Raises:
+            StartError: it was entered already; a server serves once, and another one is made with `serve`.
+            OSError: it cannot listen there. It may be entered again.
+        """
+        if self._hub is not None:
+            raise StartError("a server is entered once; make another one with fastws.serve(...)")
         self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._hub = hub_of_thread(self.loop, _headers_of, Query)
-        self._hub.attach()
-        self._hub.limit_backlog(self._options.max_total_backlog)
-        self._hub.help_fanouts(self._options.fanout_threads)
-        upgrades = [service for service in self.services if service.upgrade]
-        self._endpoints = {
-            service: make_endpoint(self._hub, service, self._options.close_timeout) for service in upgrades
-        }
-        self.deadlines = Deadlines(self.loop)
-        self.turns = Turns(self.loop)
-        self._refusals = Refusals(self.deadlines)
-        self._ended = asyncio.Event()
+        self._hub = hub = hub_of_thread(self.loop, _headers_of, Query)
+        hub.attach()
         try:
-            await self._listen()
+            self._prepare(hub)
+            await self._listen(hub)
         except BaseException:
-            self._hub.detach(self._endpoints.values())
+            hub.detach(self._endpoints.values())
+            self._hub = None
             raise
         try:
             for service in self.services:
@@ -161,10 +178,25 @@ class Server:
             raise
         return self
 
-    async def _listen(self) -> None:
+    def _prepare(self, hub: Hub) -> None:
+        hub.limit_backlog(self._options.max_total_backlog)
+        hub.help_fanouts(self._options.fanout_threads)
+        for service in self.services:
+            if service.upgrade:
+                endpoint = make_endpoint(hub, service, self._options.close_timeout)
+                endpoint.on_empty = self._note_end
+                self._endpoints[service] = endpoint
+        self.deadlines = Deadlines(self.loop)
+        self.turns = Turns(self.loop)
+        self._refusals = Refusals(self.deadlines, self._note_end)
+
+    async def _listen(self, hub: Hub) -> None:
         self._sockets = await ListeningSockets.open(self.loop, self._options)
+        if self.closing:
+            self._sockets.close()
+            raise StartError("the server was closed before it could listen")
         make_protocol = functools.partial(HttpProtocol, self)
-        make_transport = self._hub.make_transport if self._hub.has_transports else None
+        make_transport = hub.make_transport if hub.has_transports else None
         self._listener = Listener(
             self._sockets.sockets,
             self._options,
@@ -180,6 +212,8 @@ class Server:
         except BaseException:
             self._sockets.close()
             raise
+        self._listens = True
+        self._calls.begin(self.loop)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -190,43 +224,106 @@ class Server:
     async def close(self, code: int = 1001, reason: str = "going away") -> None:
         """Stop: close every connection, wait for the closing handshakes, run `on_close` and `on_stop`.
 
-        Clients have `close_timeout` seconds to answer, and so have handlers that still run, before they are cancelled.
-        All callers wait for the same end; cancelling one of them does not stop it.
+        Clients have `close_timeout` seconds to answer, and so have HTTP resources that still run; then connections are
+        aborted, and resources are cancelled and answered for with 503. WebSocket handlers that still run are cancelled
+        as long after the end of their connection. `on_stop` comes after all of them, unless one ignores its end.
+        All callers wait for the same end; cancelling one of them does not stop it. A server that was not entered has
+        nothing to close.
 
         Raises:
             ValueError: the code may not be sent; nothing is closed.
+            WrongThreadError: called from another thread than the server's.
         """
         check_close_code(code)
+        if self._hub is None or self._ended.is_set():
+            return
+        if threading.get_ident() != self._thread:
+            raise WrongThreadError("server.close")
+        self.closing = True
+        if not self._listens:
+            return  # it is about to listen, and will see that it shall not
         if self._closing is None:
             self._closing = self.loop.create_task(self._close(code, reason))
         await asyncio.shield(self._closing)
 
     async def _close(self, code: int, reason: str) -> None:
-        self.closing = True
-        self._listener.stop()
-        self._sockets.close()
-        for task in self._background:
-            task.cancel()
+        timeout = self._options.close_timeout
+        try:
+            _do_all(self._goodbyes(code, reason))
+            await self._wait(self._listener.give_up(), timeout)
+            await self._drain(timeout)
+            _do_all(protocol.give_up for protocol in list(self.http_connections))
+            await self._drain(timeout + GRACE)
+            if self._hurried:
+                await self._drain(GRACE)
+            if not self._is_empty():
+                logger.warning("the server stops, but %d connections have handlers that run", self._connection_count())
+            if not await self._wait(self._background, timeout):
+                logger.warning("the server stops, but %d tasks of on_start run", len(self._background))
+            await self._stop_services(timeout)
+        finally:
+            await self._detach()
+
+    def _goodbyes(self, code: int, reason: str) -> Iterator[Callable[[], object]]:
+        """What a shutdown begins with; each has to be done whatever becomes of the others."""
+        yield self._listener.stop
+        yield self._sockets.close
+        yield self._refusals.close
+        for task in list(self._background):
+            yield task.cancel
         for protocol in list(self.http_connections):
-            protocol.shutdown()
+            yield protocol.shutdown
         for endpoint in self._endpoints.values():
             for connection in endpoint.members:
-                connection.close(code, reason)
-        await self._listener.give_up()
-        self._refusals.close()
-        await self._drain(2 * self._options.close_timeout + GRACE)
-        if self._background:
-            await asyncio.wait(self._background, timeout=self._options.close_timeout)
-        for service in self.services:
-            await self._stop_service(service)
-        self.deadlines.close()
-        parked = self._hub.detach(self._endpoints.values())
-        if parked is not None:
-            await asyncio.wait([parked])
-        self._ended.set()
+                yield functools.partial(connection.close, code, reason)
+
+    def hurry(self) -> None:
+        """Wait for nobody any longer, when it closes: abort what is open, cancel what still runs."""
+        self._hurried = True
+        _do_all(endpoint.hurry for endpoint in self._endpoints.values())
+        _do_all(protocol.give_up for protocol in list(self.http_connections))
+        self._wake()
+
+    async def _drain(self, seconds: float) -> None:
+        """Wait until every connection has ended, for so many seconds at most, or until somebody is in a hurry."""
+        if not self._is_empty():
+            self._left = self.loop.create_future()
+            await self._wait([self._left], min(seconds, GRACE) if self._hurried else seconds)
+
+    def _is_empty(self) -> bool:
+        return not self._connection_count() and not self._refusals
+
+    def _note_end(self) -> None:
+        """Go on when the last connection of the last kind has ended."""
+        if self._left is not None and self._is_empty():
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._left is not None and not self._left.done():
+            self._left.set_result(None)
+
+    async def _wait(self, futures: Collection[asyncio.Future[Any]], seconds: float) -> bool:
+        """Wait until all are done, and tell whether they are.
+
+        Who cancels us meanwhile, as a loop does that ends, wants no end of what is left, but an end in a hurry.
+        """
+        end = self.loop.time() + seconds
+        while (left := [future for future in futures if not future.done()]) and self.loop.time() < end:
+            if not await self._wait_once(left, end - self.loop.time()):
+                end = min(end, self.loop.time() + GRACE)
+        return not left
+
+    async def _wait_once(self, futures: Collection[asyncio.Future[Any]], seconds: float) -> bool:
+        try:
+            await asyncio.wait(futures, timeout=seconds)
+        except asyncio.CancelledError:
+            self.hurry()
+            return False
+        return True
 
     async def serve_forever(self) -> None:
         """Serve until this is cancelled, or the server closed."""
+        self._entered("server.serve_forever")
         await self._ended.wait()
 
     def reload_certificate(
@@ -248,14 +345,6 @@ class Server:
         if self._tls is None:
             raise ConfigurationError("reload_certificate: the server speaks no TLS; serve it with certfile")
         self._tls.reload(Files(certfile, keyfile, password) if certfile is not None else None)
-
-    async def _drain(self, seconds: float) -> None:
-        """Wait until every connection has ended; each has deadlines of its own, `seconds` only bounds their sum."""
-        end = self.loop.time() + seconds
-        while self._connection_count() or self._refusals:
-            if self.loop.time() > end:
-                break
-            await asyncio.sleep(DRAIN_POLL)
 
     # --- Its connections.
 
@@ -289,6 +378,11 @@ class Server:
         if address is None or (self.proxies is not None and self.proxies.trusts(address)):
             return None
         return address[0]
+
+    def left(self, protocol: HttpProtocol) -> None:
+        """Forget an HTTP connection that has ended or is a WebSocket now."""
+        self.http_connections.discard(protocol)
+        self._note_end()
 
     def _connection_count(self) -> int:
         count = len(self.http_connections)
@@ -348,34 +442,75 @@ class Server:
         endpoint = self._endpoints.get(service)
         return contextvars.copy_context() if endpoint is None else service_context(endpoint)
 
-    def _call(self, service: Service, handler: Handler) -> Any:
-        """Call `on_start` or `on_stop`; a coroutine becomes a task that broadcasts to its own service."""
+    def _call(self, service: Service, handler: Handler) -> asyncio.Future[Any] | None:
+        """Call `on_start` or `on_stop`; what it awaits becomes a task that broadcasts to its own service."""
         context = self._context(service)
         arguments = dict.fromkeys(handler.keywords, self)
         result = context.run(handler.function, *(self for _ in handler.positional), **arguments)
-        if handler.is_async:
-            return context.run(self.loop.create_task, result)
-        return None
+        return context.run(asyncio.ensure_future, result) if inspect.isawaitable(result) else None
 
     def _start_service(self, service: Service) -> None:
         handler = service.handlers.get("on_start")
-        if handler is None:
-            return
-        task = self._call(service, handler)
-        if task is not None:
-            self._background.append(task)
+        task = None if handler is None else self._call(service, handler)
+        self._started.append(service)
+        if handler is not None and task is not None:
+            self._background.add(task)
             task.add_done_callback(functools.partial(_log_failure, handler.label))
+            task.add_done_callback(self._background.discard)
 
-    async def _stop_service(self, service: Service) -> None:
-        handler = service.handlers.get("on_stop")
-        if handler is None:
-            return
+    async def _stop_services(self, timeout: float) -> None:
+        """Run every `on_stop` that is due; what shall end the program does so when all have run."""
+        last: BaseException | None = None
+        for service in self._started:
+            handler = service.handlers.get("on_stop")
+            if handler is not None:
+                try:
+                    await self._stop_service(service, handler, timeout)
+                except (KeyboardInterrupt, SystemExit) as error:
+                    last = error
+        if last is not None:
+            raise last
+
+    async def _stop_service(self, service: Service, handler: Handler, timeout: float) -> None:
         try:
             task = self._call(service, handler)
-            if task is not None:
-                await asyncio.wait_for(task, self._options.close_timeout)
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # a CancelledError, too, is the affair of this service alone
             logger.exception("%s failed", handler.label)
+            return
+        if task is None:
+            return
+        if not await self._wait([task], timeout):
+            logger.error("%s took longer than %s seconds (close_timeout) and is cancelled", handler.label, timeout)
+            task.cancel()
+            await self._wait([task], GRACE)
+        elif task.cancelled():
+            logger.error("%s was cancelled, and did not run to its end", handler.label)
+        else:
+            _log_failure(handler.label, task)
+
+    async def _detach(self) -> None:
+        """Let go of what all servers on the loop share."""
+        self.deadlines.close()
+        parked = self._entered("server.close").detach(self._endpoints.values())
+        if parked is not None:
+            await self._wait([parked], GRACE)
+        self._calls.end()
+        self._ended.set()
+
+
+def _do_all(steps: Iterable[Callable[[], object]]) -> None:
+    """Take every step, whatever becomes of the others."""
+    for step in steps:
+        _do(step)
+
+
+def _do(step: Callable[[], object]) -> None:
+    try:
+        step()
+    except Exception:
+        logger.exception("a step of the shutdown failed: %s", repr(step))  # a record may be kept, and would keep it
 
 
 def _trusted_proxies(options: Options) -> TrustedProxies | None:
@@ -392,8 +527,9 @@ def _http_limits(options: Options) -> HttpLimits:
     )
 
 
-def _log_failure(label: str, task: asyncio.Task[Any]) -> None:
-    if not task.cancelled() and task.exception() is not None:
+def _log_failure(label: str, task: asyncio.Future[Any]) -> None:
+    # What ends the program is no failure, and told by the loop
+    if not task.cancelled() and isinstance(task.exception(), Exception):
         logger.error("%s failed", label, exc_info=task.exception())
 
 

@@ -14,6 +14,7 @@ SENTENCES = [
     (errors.NoCurrentConnectionError("push_text"), "ws.push_text acts on the connection whose handler runs"),
     (errors.WrongThreadError("push_text"), "use server.call_from_thread(push_text, ...)"),
     (errors.NotServingError("push_text"), "push_text needs a running server"),
+    (errors.StartError("a server is entered once"), "a server is entered once"),
     (errors.GroupRemovedError("lobby"), "group 'lobby' was removed"),
     (errors.HandlerError("Chat.said", "int"), "Chat.said returned int; a reply is str"),
     (http.Refuse(404), "404 Not Found"),

@@ -39,6 +39,9 @@ class Server:
     def context_of(self, resource) -> contextvars.Context:
         return contextvars.copy_context()
 
+    def left(self, protocol) -> None:
+        self.http_connections.discard(protocol)
+
     def admit(self, transport, address):
         return self.census.enter(None)
 

@@ -21,6 +21,7 @@ IMPORTS: dict[str, set[str]] = {
     "__init__": {"errors", "http", "server", "ws"},
     "__main__": {"cli"},
     "arguments": {"errors"},
+    "calls": {"errors"},
     "census": set(),
     "cli": {"command_line", "errors", "options", "reload", "server", "service", "sockets"},
     "command_line": {"__init__", "options"},
@@ -42,6 +43,7 @@ IMPORTS: dict[str, set[str]] = {
     "routing": {"errors"},
     "server": {
         "_speedups",
+        "calls",
         "census",
         "deadlines",
         "endpoint",

@@ -163,6 +163,8 @@ cdef void release_connection(Connection connection):
     on_release, connection.on_release = connection.on_release, None
     if on_release is not None:
         on_release()
+    if connection.endpoint.live == 0 and connection.endpoint.on_empty is not None:
+        connection.endpoint.on_empty()
 
 
 cdef void overflowed(Connection connection):

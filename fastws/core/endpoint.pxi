@@ -32,6 +32,7 @@ cdef class Endpoint:
     cdef double idle_timeout
     cdef double close_timeout
     cdef readonly Py_ssize_t live      # connections not yet released
+    cdef public object on_empty        # called when the last of them is, or None
     cdef readonly uint64_t unhandled   # messages that no handler wanted
 
     def __cinit__(self, Hub hub, str name, list handlers, tuple path_names, *, uint64_t max_message_size,
@@ -70,3 +71,16 @@ cdef class Endpoint:
         self.close_timeout = close_timeout
         for seconds in (ping_interval, ping_timeout, idle_timeout, close_timeout):
             hub.need_resolution(seconds)
+
+    # Public API
+
+    def hurry(self):
+        """Wait for no peer and no handler any longer: abort every connection, cancel what still runs."""
+        cdef Connection connection
+        self.close_timeout = 0
+        for connection in [*self.members.snapshot(), *self.hub.ending]:
+            if connection.endpoint is self:
+                try:
+                    give_up(connection)
+                except Exception:
+                    logger.exception("giving up %r failed", connection)

@@ -117,6 +117,9 @@ class Server:
         self.census = Census(max_handshakes=1, max_per_address=None)
         self.websocket = None
 
+    def left(self, protocol) -> None:
+        self.http_connections.discard(protocol)
+
     def admit(self, transport, address) -> Callable[[], None]:
         return self.census.enter(None)
 
