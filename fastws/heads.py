@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .http import Response, phrase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["encode_head", "error_response", "origin_form"]
 
@@ -48,7 +51,13 @@ class _Date:
 _date: Final = _Date()
 
 
-def encode_head(response: Response, length: int | None, keep_alive: bool, old: bool) -> bytes:
+def encode_head(
+    response: Response,
+    length: int | None,
+    keep_alive: bool,
+    old: bool,
+    further: Iterable[tuple[bytes, bytes]] = (),
+) -> bytes:
     """Return the status line and all header fields of a response.
 
     Args:
@@ -56,9 +65,11 @@ def encode_head(response: Response, length: int | None, keep_alive: bool, old: b
         length: bytes of the body, also where it is not sent, as to HEAD; None where it is not known.
         keep_alive: whether another request may follow.
         old: whether the client speaks HTTP/1.0.
+        further: fields that the response does not know of.
     """
     parts = [b"HTTP/1.1 %d %b\r\n" % (response.status, phrase(response.status).encode()), _date.field()]
     parts.extend(b"%b: %b\r\n" % field for field in response.headers)
+    parts.extend(b"%b: %b\r\n" % field for field in further)
     if length is not None and response.status not in (204, 304):
         parts.append(b"Content-Length: %d\r\n" % length)
     if not keep_alive:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote
 
+from .cors import Cors
 from .errors import FastWSError
 from .service import REQUIRED, check_path, mark_class, mark_method
 
@@ -26,6 +27,7 @@ __all__ = [
     "Request",
     "Response",
     "base_path",
+    "cors",
     "delete",
     "get",
     "head",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _C = TypeVar("_C", bound=type)
+_T = TypeVar("_T", bound=Callable[..., Any])
 _F = TypeVar("_F", bound=Callable[..., Any])
 _HeadersInput = Mapping[str, str] | Iterable[tuple[str, str]]
 _Body = bytes | bytearray | memoryview | str
@@ -114,6 +117,42 @@ def options(path: str) -> Callable[[_F], _F]:
 def _resource(method: str, path: str) -> Callable[[_F], _F]:
     check_path(path, f"http.{method.lower()}")
     return lambda function: mark_method(function, (method, path))
+
+
+def cors(
+    origins: str | Iterable[str],
+    *,
+    methods: Iterable[str] | None = None,
+    headers: str | Iterable[str] = (),
+    expose: Iterable[str] = (),
+    credentials: bool = False,
+    max_age: float = 600,
+) -> Callable[[_T], _T]:
+    """Annotate a class, or one method: pages of other origins may read the answers of its resources.
+
+    Of a class it holds for all of its resources, but those that have their own. A browser that asks before it sends a
+    request (a preflight) is answered before any method runs. It does not keep anybody out: whom the WebSocket of the
+    service admits say ``ws.upgrade_path(allowed_origins=...)``.
+
+    Args:
+        origins: such as ``["https://example.com"]``, or ``"*"`` for all.
+        methods: those that these pages may use; None is all that are answered at the path.
+        headers: request header fields that they may send besides those that need no permission and ``Content-Type``;
+            ``"*"`` is all.
+        expose: response header fields that they may read besides those that need no permission.
+        credentials: whether they may send cookies, and read what is answered then; not with ``origins="*"``.
+        max_age: seconds for which a browser may remember what it was told.
+
+    Raises:
+        ConfigurationError: an argument is not what it may be, or the class or method has this annotation already.
+    """
+    allowed = Cors(origins, methods, headers, expose, credentials, max_age)
+
+    def annotate(target: _T) -> _T:
+        marked = mark_class(target, "cors", allowed) if isinstance(target, type) else None
+        return marked or mark_method(target, "cors", allowed)
+
+    return annotate
 
 
 # --- Requests.

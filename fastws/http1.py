@@ -467,6 +467,7 @@ class HttpProtocol(asyncio.Protocol):
             None if is_head and not length else length,
             keep_alive,
             old=request is not None and request.http_version == "1.0",
+            further=() if exchange.cors is None or request is None else exchange.cors.fields(request, response),
         )
         if length and not is_head:
             # Not writelines: asyncio's of CPython 3.12 and 3.13.0 never tells us to pause

@@ -30,6 +30,9 @@ from .heads import error_response, origin_form
 from .http import Request, Response
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .cors import Cors
     from .forwarded import TrustedProxies
     from .service import Match, Resource, Router, Service
 
@@ -75,7 +78,17 @@ class Reading(enum.Enum):
 class Exchange:
     """A request and what answers it: a response that is known already, a service's WebSocket, or a resource."""
 
-    __slots__ = ("body", "body_size", "expects_continue", "keep_alive", "request", "resource", "response", "service")
+    __slots__ = (
+        "body",
+        "body_size",
+        "cors",
+        "expects_continue",
+        "keep_alive",
+        "request",
+        "resource",
+        "response",
+        "service",
+    )
 
     def __init__(self, request: Request | None, keep_alive: bool, response: Response | None = None) -> None:
         self.request = request
@@ -83,6 +96,7 @@ class Exchange:
         self.response = response
         self.service: Service | None = None
         self.resource: Resource | None = None
+        self.cors: Cors | None = None  # of the resource
         # Not a list of its parts: those of a byte each weigh forty
         self.body = bytearray()
         self.body_size = 0
@@ -161,9 +175,9 @@ class RequestReader:
         self._undigested = 0
         # Whether the head that is being read begins behind another request in the same piece.
         self._is_behind = False
-        # A request whose Upgrade is dropped, as a server may (RFC 9110 section 7.8): to a protocol that we do not speak,
-        # or at a path without one. The parser takes everything behind such a head for the new protocol, also the body
-        # of a POST, so another parser gets the same head without the field (`feed`).
+        # A request whose Upgrade is dropped, as a server may (RFC 9110 section 7.8): to a protocol that we do not
+        # speak, or at a path without one. The parser takes everything behind such a head for the new protocol, also
+        # the body of a POST, so another parser gets the same head without the field (`feed`).
         self._foreign_upgrade: Request | None = None
         # Whether the last complete request may be followed by another.
         self._goes_on = True
@@ -257,8 +271,9 @@ class RequestReader:
             if request.http_version not in ("1.1", "1.0"):
                 self._stop(error_response(505))
             self._check_host(request)
-            self._check_framing(exchange, request)
         self._route(exchange, request, matches, upgrading)
+        if not upgrading:
+            self._check_framing(exchange, request)
         if exchange.expects_continue and exchange.response is not None:
             self._stop(exchange.response)
 
@@ -375,6 +390,9 @@ class RequestReader:
 
     def _route(self, exchange: Exchange, request: Request, matches: tuple[Match, ...], upgrading: bool) -> None:
         method = request.method
+        if method == "OPTIONS" and (preflight := _preflight(request, matches)) is not None:
+            exchange.response = preflight
+            return
         for route, values in matches:
             service = route.upgrade
             if service is not None and (upgrading or self._wants_websocket(method, route.resources)):
@@ -382,13 +400,14 @@ class RequestReader:
                 names = service.upgrade_path.names if service.upgrade_path is not None else ()
             elif not upgrading and (resource := route.resource(method)) is not None:
                 exchange.resource = resource
+                exchange.cors = resource.cors
                 names = resource.path.names
             else:
                 continue
             if values:
                 request.path_parameters = dict(zip(names, values, strict=True))
             return
-        exchange.response = _explain_no_route(method, request.raw_target, matches)
+        exchange.response = _explain_no_route(request, matches)
 
     def _wants_websocket(self, method: str, resources: dict[str, Resource]) -> bool:
         """Tell whether a request that is no complete Upgrade is meant for the WebSocket; its handshake says why not."""
@@ -404,10 +423,12 @@ class RequestReader:
 
     def _end(self, response: Response) -> None:
         """Parse no more; after the responses that are due this one is the last, unless one of them is already."""
-        request = self.incomplete.request if self.incomplete is not None else None
+        exchange = self.incomplete or Exchange(None, keep_alive=False)
         self.reading = Reading.ENDED
         if self._goes_on:
-            self.exchanges.append(Exchange(request, False, response))
+            exchange.keep_alive = False
+            exchange.response = response
+            self.exchanges.append(exchange)
 
 
 def _upgrades(method: str, matches: tuple[Match, ...]) -> bool:
@@ -423,8 +444,9 @@ def _upgrades(method: str, matches: tuple[Match, ...]) -> bool:
     return any(route.upgrade is not None for route in routes)
 
 
-def _explain_no_route(method: str, target: bytes, matches: tuple[Match, ...]) -> Response:
-    if method == "OPTIONS" and target == b"*":
+def _explain_no_route(request: Request, matches: tuple[Match, ...]) -> Response:
+    method = request.method
+    if method == "OPTIONS" and request.raw_target == b"*":
         # Of the server as a whole, which has nothing to say (RFC 9110 section 9.3.7)
         return Response(status=204)
     if not matches:
@@ -433,3 +455,26 @@ def _explain_no_route(method: str, target: bytes, matches: tuple[Match, ...]) ->
     response = Response(status=204) if method == "OPTIONS" else error_response(405)
     response.headers.append((b"Allow", ", ".join(sorted(methods)).encode()))
     return response
+
+
+def _preflight(request: Request, matches: tuple[Match, ...]) -> Response | None:
+    """Answer a browser that asks what a page of another origin may do, if there is something."""
+    method = request.headers.get("access-control-request-method")
+    if method is None:
+        return None
+    answering = {name: resource.cors for name, resource in _answering(matches) if resource.cors is not None}
+    if method not in answering:
+        return None
+    response = Response(status=204)
+    response.headers.extend(answering[method].preflight(request, answering))
+    return response
+
+
+def _answering(matches: tuple[Match, ...]) -> Iterator[tuple[str, Resource]]:
+    """Return what answers each method, as `_route` finds it."""
+    methods = {method for match in matches for method in match.route.methods}
+    for method in sorted(methods):
+        found = (match.route.resource(method) for match in matches)
+        resource = next((resource for resource in found if resource is not None), None)
+        if resource is not None:
+            yield method, resource

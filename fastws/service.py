@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import inspect
     from collections.abc import Iterator
 
+    from .cors import Cors
+
 __all__ = [
     "REQUIRED",
     "Argument",
@@ -37,9 +39,11 @@ __all__ = [
     "check_path",
     "compile",
     "is_marked",
+    "is_token",
     "join",
     "mark_class",
     "mark_method",
+    "normal_origin",
 ]
 
 _C = TypeVar("_C", bound=type)
@@ -76,19 +80,25 @@ _PLAIN_TYPES: Final = frozenset({"str", "bytes", "int", "float", "bool"})
 
 
 class Mark(NamedTuple):
-    """What a decorator says about a method: a name in `_EVENTS`, or the method and path of an HTTP resource."""
+    """What a decorator says about a method: a name in `_EVENTS`, ``"cors"``, or method and path of an HTTP resource."""
 
     event: str | tuple[str, str]
     options: object = None
 
     @property
     def decorator(self) -> str:
-        return f"ws.{self.event}" if isinstance(self.event, str) else f"http.{self.event[0].lower()}"
+        if isinstance(self.event, str):
+            return "http.cors" if self.event == "cors" else f"ws.{self.event}"
+        return f"http.{self.event[0].lower()}"
+
+    @property
+    def is_resource(self) -> bool:
+        return not isinstance(self.event, str)
 
 
 _CLASS_MARKS: Final = "__fastws_class__"
 _METHOD_MARKS: Final = "__fastws_marks__"
-_CLASS_DECORATORS: Final = {"base_path": "http.base_path", "upgrade_path": "ws.upgrade_path"}
+_CLASS_DECORATORS: Final = {"base_path": "http.base_path", "upgrade_path": "ws.upgrade_path", "cors": "http.cors"}
 
 
 def mark_class(cls: _C, kind: str, options: object) -> _C:
@@ -96,8 +106,8 @@ def mark_class(cls: _C, kind: str, options: object) -> _C:
 
     Args:
         cls: the class under the decorator.
-        kind: ``"base_path"`` or ``"upgrade_path"``; they may come in either order.
-        options: the path, or the `UpgradeOptions`.
+        kind: ``"base_path"``, ``"upgrade_path"`` or ``"cors"``; they may come in any order.
+        options: the path, the `UpgradeOptions` or the `Cors`.
 
     Raises:
         ConfigurationError: it is no class, or has this annotation already.
@@ -117,7 +127,7 @@ def mark_method(function: _F, event: str | tuple[str, str], options: object = No
 
     Args:
         function: the method under the decorator, also a `staticmethod` or `classmethod`.
-        event: the name of an event, such as ``"on_open"``, or the method and path of an HTTP resource.
+        event: the name of an event, such as ``"on_open"``, ``"cors"``, or the method and path of an HTTP resource.
         options: what the decorator was given besides.
 
     Raises:
@@ -348,10 +358,15 @@ def _strings(option: str, values: object) -> list[str]:
 _TOKEN: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
+def is_token(value: str) -> bool:
+    """Tell whether a text is a token (RFC 9110 section 5.6.2)."""
+    return bool(value) and _TOKEN.issuperset(value)
+
+
 def _check_subprotocols(values: object) -> tuple[str, ...]:
     names = _strings("subprotocols", values)
     for name in names:
-        if not name or not _TOKEN.issuperset(name):
+        if not is_token(name):
             raise _wrong("subprotocols", name, "a subprotocol is a token: letters, digits and some signs, no spaces")
     if len(set(names)) < len(names):
         raise _wrong("subprotocols", names, "name each subprotocol once")
@@ -366,13 +381,20 @@ def _check_origins(values: object) -> frozenset[str] | None:
 
 
 def _check_origin(value: str) -> str:
-    """Bring an origin into the form in which browsers send it (RFC 6454 section 6.2)."""
+    origin = normal_origin(value)
+    if origin is None:
+        raise _wrong("allowed_origins", value, 'an origin is like "https://example.com", without a path')
+    return origin
+
+
+def normal_origin(value: str) -> str | None:
+    """Bring an origin into the form in which browsers send it (RFC 6454 section 6.2); None if it is no origin."""
     origin = value.lower()
     scheme, separator, host = origin.partition("://")
     if origin == "null":
         return origin
     if not separator or not scheme or not host or "/" in host or not host.isascii() or not host.isprintable():
-        raise _wrong("allowed_origins", value, 'an origin is like "https://example.com", without a path')
+        return None
     return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, '/'))}"
 
 
@@ -388,12 +410,14 @@ class Resource:
         path: the whole path, base path included.
         handler: the method of the service.
         arguments: what the handler takes, by name.
+        cors: which pages of other origins may read its answers; None is none.
     """
 
     method: str
     path: PathTemplate
     handler: Handler
     arguments: dict[str, Argument]
+    cors: Cors | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -443,12 +467,15 @@ def compile(target: object) -> Service:
     for name, mark in _flatten(methods):
         function = getattr(instance, name)
         label = f"{cls.__name__}.{name}"
+        if mark.event == "cors":
+            continue
         if isinstance(mark.event, str):
             segments = () if upgrade_path is None else upgrade_path.names
             _add_handler(handlers, _compile_handler(function, label, mark.event, segments))
         else:
             path = _template(cls, base_path, mark.event[1], _RESOURCE_ARGUMENTS)
-            resources.append(_compile_resource(function, label, mark.event[0], path))
+            cors = _cors_of(methods[name], marks)
+            resources.append(_compile_resource(function, label, mark.event[0], path, cors))
     return Service(cls.__name__, cls, instance, base_path, upgrade, upgrade_path, handlers, tuple(resources))
 
 
@@ -462,11 +489,31 @@ def _check_class(target: object, cls: type, marks: dict[str, Any], methods: dict
         raise ConfigurationError(f'{cls.__name__} has no base path; annotate the class with @http.base_path("/...")')
     if "upgrade_path" not in marks:
         _check_without_upgrade(cls, methods)
+    _check_cors(cls, marks, methods)
+
+
+def _check_cors(cls: type, marks: dict[str, Any], methods: dict[str, tuple[Mark, ...]]) -> None:
+    for name, own in methods.items():
+        if any(mark.event == "cors" for mark in own) and not any(mark.is_resource for mark in own):
+            raise ConfigurationError(
+                f"{cls.__name__}.{name} has @http.cors and answers no request; annotate it with @http.get or another"
+            )
+    if "cors" in marks and not any(mark.is_resource for _, mark in _flatten(methods)):
+        raise ConfigurationError(
+            f"{cls.__name__} has @http.cors and no resource; whom its WebSocket admits say "
+            f"@ws.upgrade_path(allowed_origins=...)"
+        )
+
+
+def _cors_of(own: tuple[Mark, ...], marks: dict[str, Any]) -> Cors | None:
+    """Return what a method says, else what its class says."""
+    found: Any = next((mark.options for mark in own if mark.event == "cors"), marks.get("cors"))
+    return found  # type: ignore[no-any-return]
 
 
 def _check_without_upgrade(cls: type, methods: dict[str, tuple[Mark, ...]]) -> None:
     for name, mark in _flatten(methods):
-        if isinstance(mark.event, str) and mark.event not in _SERVER_EVENTS:
+        if isinstance(mark.event, str) and mark.event not in _SERVER_EVENTS | {"cors"}:
             raise ConfigurationError(
                 f"{cls.__name__}.{name} has @{mark.decorator}, but {cls.__name__} serves no WebSocket; "
                 f'annotate the class with @ws.upgrade_path("/...")'
@@ -537,7 +584,9 @@ def _check_annotation(parameter: inspect.Parameter, label: str, given: str) -> N
         raise ConfigurationError(f"{label} takes {parameter.name!r} as {wanted}, but it is given as {given}")
 
 
-def _compile_resource(function: Callable[..., Any], label: str, method: str, path: PathTemplate) -> Resource:
+def _compile_resource(
+    function: Callable[..., Any], label: str, method: str, path: PathTemplate, cors: Cors | None
+) -> Resource:
     arguments: dict[str, Argument] = {}
 
     def accepts(parameter: inspect.Parameter) -> bool:
@@ -547,7 +596,7 @@ def _compile_resource(function: Callable[..., Any], label: str, method: str, pat
     positional, keywords = read_names(function, label, accepts)
     event = f"{method} {path.text}"
     handler = Handler(event, label, function, is_async(function, label), positional, keywords)
-    return Resource(method, path, handler, arguments)
+    return Resource(method, path, handler, arguments, cors)
 
 
 def _compile_argument(parameter: inspect.Parameter, label: str, path: PathTemplate) -> Argument:
