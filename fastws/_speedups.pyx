@@ -39,6 +39,7 @@ from fastws.errors import (
     NotServingError,
     WrongThreadError,
 )
+from fastws.logs import Log
 
 cdef extern from "Python.h":
     enum:

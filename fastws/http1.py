@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import functools
-import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from .census import uncounted
@@ -29,6 +28,7 @@ from .handshake import accept, check
 from .heads import encode_head, error_response
 from .http import Refuse, Response, call, to_response
 from .http_reader import HttpLimits, Reading, RequestReader
+from .logs import Log
 from .upgrade import Upgrade, call_handler, conclude
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpLimits", "HttpProtocol", "Server"]
 
-logger = logging.getLogger("fastws.http")
-access_logger = logging.getLogger("fastws.access")
+logger = Log("fastws.http")
+access_logger = Log("fastws.access")
 
 # How many requests of one client are answered until all others have had their turn; no more than a piece is read then.
 A_TURN: Final = 8

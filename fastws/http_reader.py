@@ -17,7 +17,6 @@ when all that it may have is read is too large, in however many pieces it came.
 from __future__ import annotations
 
 import enum
-import logging
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -28,6 +27,7 @@ from .forwarded import ContradictionError
 from .handshake import has_token, is_host
 from .heads import error_response, origin_form
 from .http import Request, Response
+from .logs import Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange", "HttpLimits", "Reading", "RequestReader"]
 
-logger = logging.getLogger("fastws.http")
+logger = Log("fastws.http")
 
 # How much is parsed at most at a time. The parser cannot be stopped between two requests, so that of heads bounds how
 # many wait.

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import os
 import resource
 import socket
@@ -24,6 +23,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ._speedups import accept_connection
+from .logs import Log
 from .proxy_protocol import MAX_HEADER_LENGTH, Header, MalformedHeaderError, read_header
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener"]
 
-logger = logging.getLogger("fastws")
+logger = Log("fastws")
 
 RESERVE: Final = 32  # descriptors that are left to the application
 WATCH_INTERVAL: Final = 0.5  # seconds

@@ -7,7 +7,6 @@ import contextvars
 import functools
 import inspect
 import itertools
-import logging
 import signal
 import threading
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
@@ -26,6 +25,7 @@ from .heads import error_response
 from .http import Headers, Query
 from .http1 import HttpLimits, HttpProtocol
 from .listening import Listener
+from .logs import Log
 from .options import read_options
 from .refusal import Refusals
 from .sockets import ListeningSockets, address_of
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "run", "serve"]
 
-logger = logging.getLogger("fastws")
+logger = Log("fastws")
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -16,7 +16,7 @@ import pytest
 import fastws
 from fastws import _speedups, ws
 
-# Whom each module may import, types aside; docs/design.md draws it. The core imports errors only.
+# Whom each module may import, types aside; docs/design.md draws it. The core imports errors and logs only.
 IMPORTS: dict[str, set[str]] = {
     "__init__": {"errors", "http", "server", "ws"},
     "__main__": {"cli"},
@@ -34,9 +34,10 @@ IMPORTS: dict[str, set[str]] = {
     "handshake": {"deflate", "errors"},
     "heads": {"http"},
     "http": {"cors", "errors", "routing", "service"},
-    "http1": {"census", "errors", "handshake", "heads", "http", "http_reader", "upgrade"},
-    "http_reader": {"forwarded", "handshake", "heads", "http"},
-    "listening": {"_speedups", "proxy_protocol"},
+    "http1": {"census", "errors", "handshake", "heads", "http", "http_reader", "logs", "upgrade"},
+    "http_reader": {"forwarded", "handshake", "heads", "http", "logs"},
+    "listening": {"_speedups", "logs", "proxy_protocol"},
+    "logs": set(),
     "options": {"errors"},
     "proxy_protocol": set(),
     "refusal": {"heads"},
@@ -54,6 +55,7 @@ IMPORTS: dict[str, set[str]] = {
         "http",
         "http1",
         "listening",
+        "logs",
         "options",
         "refusal",
         "service",

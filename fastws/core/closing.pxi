@@ -133,13 +133,9 @@ cdef int ended(Connection connection) except -1:
 
 cdef void log_end(Connection connection):
     """For who debugs only: whatever peers do must not fill a log."""
-    if not logger.isEnabledFor(LOG_DEBUG):
-        return
-    try:
+    if logger.is_enabled_for(LOG_DEBUG):
         logger.debug("connection %d of %s closed: %d %r (sent %s, received %s)", connection.id, connection.endpoint.name,
                      connection.code, connection.reason, connection.sent_code, connection.received_code)
-    except Exception:
-        pass                   # a filter or handler of the user's decides nothing here
 
 
 cdef void context_done(Connection connection):

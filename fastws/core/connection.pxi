@@ -18,7 +18,7 @@ cdef enum connection_state:
 
 cdef Py_ssize_t live_connections = 0
 
-cdef object logger = logging.getLogger("fastws")
+cdef object logger = Log("fastws")
 # The Connection whose handler runs, or the Endpoint of a service whose background work does
 cdef object current_place = contextvars.ContextVar("fastws.current_place")
 

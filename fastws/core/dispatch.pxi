@@ -124,12 +124,14 @@ cdef void last_words(Connection connection, int event):
 
 
 cdef int handler_failed(Connection connection, HandlerCall handler, error) except -1:
-    logger.error("%s failed on connection %d", handler.label, connection.id, exc_info=error)
-    if handler.event >= ON_ERROR:
-        last_words(connection, handler.event)
-    elif connection.state == OPEN and not connection.failing:
-        connection.failing = True
-        end_in_failure(connection, error)
+    try:
+        logger.error("%s failed on connection %d", handler.label, connection.id, exc_info=error)
+    finally:
+        if handler.event >= ON_ERROR:
+            last_words(connection, handler.event)
+        elif connection.state == OPEN and not connection.failing:
+            connection.failing = True
+            end_in_failure(connection, error)
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         raise error
     return 0

@@ -1,0 +1,70 @@
+"""Logging that decides nothing.
+
+A filter or a handler of the program's may raise, for want of a context variable for instance, and `logging` lets that
+through to whoever logs. Here it ends: what becomes of a connection never depends on whether it can be told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import traceback
+from typing import Final
+
+__all__ = ["Log"]
+
+# From a filter or handler to the caller of one of our methods.
+_OUR_FRAMES: Final = 3
+
+
+class Log:
+    """A logger of the standard library whose failures end here, told on stderr as `logging` tells those of handlers.
+
+    Args:
+        name: of the logger.
+    """
+
+    __slots__ = ("_logger",)
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def is_enabled_for(self, level: int) -> bool:
+        """Tell whether anybody wants to know."""
+        return self._logger.isEnabledFor(level)
+
+    def debug(self, message: str, *args: object) -> None:
+        """Log what only who debugs wants to know."""
+        self._log(logging.DEBUG, message, args)
+
+    def info(self, message: str, *args: object) -> None:
+        """Log what is as it should be."""
+        self._log(logging.INFO, message, args)
+
+    def warning(self, message: str, *args: object) -> None:
+        """Log what somebody may have to look at."""
+        self._log(logging.WARNING, message, args)
+
+    def error(self, message: str, *args: object, exc_info: BaseException | None = None) -> None:
+        """Log what failed."""
+        self._log(logging.ERROR, message, args, exc_info)
+
+    def exception(self, message: str, *args: object) -> None:
+        """Log what failed, with the exception that is being handled."""
+        self._log(logging.ERROR, message, args, sys.exc_info()[1])
+
+    def _log(self, level: int, message: str, args: tuple[object, ...], error: BaseException | None = None) -> None:
+        try:
+            self._logger.log(level, message, *args, exc_info=error, stacklevel=_OUR_FRAMES)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as failure:  # a CancelledError, too, was meant for nobody here
+            _tell(message, failure)
+
+
+def _tell(message: str, failure: BaseException) -> None:
+    if logging.raiseExceptions and sys.stderr is not None:
+        with contextlib.suppress(Exception):
+            sys.stderr.write(f"fastws: logging failed at {message!r}\n")
+            traceback.print_exception(type(failure), failure, failure.__traceback__)
