@@ -1,8 +1,8 @@
 """Build the one extension of fastws.
 
 Everything that can be said declaratively is in ``pyproject.toml``, and the compiler directives stand in the first line
-of ``fastws/_speedups.pyx``. What is left for this file is the kind of build, chosen by the environment variable
-``FASTWS_BUILD``:
+of ``fastws/_speedups.pyx``. What is left for this file is to give the module its docstrings, which stand in
+``fastws/_speedups.pyi`` and nowhere else, and the kind of build, chosen by the environment variable ``FASTWS_BUILD``:
 
 ``release``
     what users get: optimised, without debug information. The default.
@@ -19,13 +19,19 @@ of ``fastws/_speedups.pyx``. What is left for this file is the kind of build, ch
 No kind names an instruction set (``-march``): a wheel must run on every machine of its architecture.
 """
 
+import ast
 import os
 import sys
 from dataclasses import dataclass, field
 from glob import glob
+from pathlib import Path
 from typing import Any
 
+from Cython.Compiler import AutoDocTransforms
+from Cython.Compiler.StringEncoding import EncodedString
 from setuptools import Extension, setup
+
+STUB = "fastws/_speedups.pyi"
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,73 @@ KINDS = {
 }
 
 
+def read_docstrings(path: str) -> dict[str, str]:
+    """Return the docstrings of a stub by name: ``"push_text"``, ``"Connection"``, ``"Connection.id"``.
+
+    That of a class begins with its signature, in the form in which CPython takes it out again.
+    """
+    docstrings: dict[str, str] = {}
+
+    def read(body: list[ast.stmt], prefix: str = "") -> None:
+        for node in body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                docstrings[prefix + node.name] = ast.get_docstring(node) or ""
+            elif isinstance(node, ast.ClassDef):
+                docstrings[node.name] = signature_of(node) + (ast.get_docstring(node) or "")
+                read(node.body, node.name + ".")
+
+    read(ast.parse(Path(path).read_text(encoding="utf-8")).body)
+    return docstrings
+
+
+def signature_of(node: ast.ClassDef) -> str:
+    """Return how a class is called, or nothing where its stub does not say it."""
+    for member in node.body:
+        if isinstance(member, ast.FunctionDef) and member.name in ("__new__", "__init__"):
+            arguments = member.args
+            for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+                argument.annotation = None
+            del (arguments.posonlyargs or arguments.args)[0]
+            return f"{node.name}({ast.unparse(arguments)})\n--\n\n"
+    return ""
+
+
+class Documented(AutoDocTransforms.EmbedSignature):
+    """Cython's step that writes signatures into docstrings, after the stub has given its own."""
+
+    docstrings = read_docstrings(STUB)
+
+    def document(self, holder: Any, *names: str) -> None:
+        """Give what Cython knows of a name its docstring, if the stub has one."""
+        docstring = self.docstrings.get(".".join(filter(None, names)))
+        if docstring:
+            holder.doc = EncodedString(docstring)
+
+    def visit_CClassDefNode(self, node: Any) -> Any:  # noqa: N802 (Cython's name)
+        """Document a class, then its members."""
+        if node.scope is not None:
+            self.document(node.scope, node.class_name)
+        return self.visit_ClassDefNode(node)
+
+    def visit_DefNode(self, node: Any) -> Any:  # noqa: N802
+        """Document a function or method."""
+        self.document(node.entry, self.class_name, node.name)
+        return super().visit_DefNode(node)
+
+    def visit_CFuncDefNode(self, node: Any) -> Any:  # noqa: N802
+        """Document a function that C and Python both call."""
+        self.document(node.entry, self.class_name, node.entry.name)
+        return super().visit_CFuncDefNode(node)
+
+    def visit_PropertyNode(self, node: Any) -> Any:  # noqa: N802
+        """Document a property, or an attribute that is shown as one."""
+        self.document(node.entry, self.class_name, node.name)
+        return super().visit_PropertyNode(node)
+
+
+AutoDocTransforms.EmbedSignature = Documented
+
+
 def chosen_kind() -> str:
     """Return the kind of build that the environment asks for."""
     name = os.environ.get("FASTWS_BUILD") or "release"
@@ -72,7 +145,7 @@ def extension(name: str) -> Extension:
         "fastws._speedups",
         ["fastws/_speedups.pyx"],
         include_dirs=["fastws/core"],
-        depends=sorted(glob("fastws/core/*.pxi") + glob("fastws/core/*.h")),
+        depends=sorted([STUB, *glob("fastws/core/*.pxi"), *glob("fastws/core/*.h")]),
         define_macros=list(kind.macros.items()),
         extra_compile_args=[*kind.compile, "-pthread"],
         extra_link_args=[*kind.link, "-pthread"],
@@ -83,6 +156,16 @@ def extension(name: str) -> Extension:
     return module
 
 
+def is_stale(build: str) -> bool:
+    """Tell whether what was made of the core is older than its docstrings, which Cython does not know of."""
+    newest = max(os.path.getmtime(path) for path in (STUB, __file__))
+    return any(os.path.getmtime(path) < newest for path in glob(f"{build}/temp.*/fastws/_speedups.c"))
+
+
 # Each kind has its own directory for what it makes, so that going from one to the other never links old objects.
 KIND = chosen_kind()
-setup(ext_modules=[extension(KIND)], options={"build": {"build_base": f"build/{KIND}"}})
+BUILD = f"build/{KIND}"
+setup(
+    ext_modules=[extension(KIND)],
+    options={"build": {"build_base": BUILD}, "build_ext": {"force": is_stale(BUILD)}},
+)

@@ -1,5 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 # cython: binding=False, annotation_typing=False, autotestdict=False, auto_pickle=False
+# cython: embedsignature=True, embedsignature.format=clinic
 """The compiled core of fastws: this file is its table of contents, each part an idea of its own in `core/`.
 
 One translation unit, so that calls between parts are plain C calls; parts are included bottom-up and each builds on

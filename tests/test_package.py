@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import functools
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import fastws
-from fastws import _speedups, ws
+from fastws import _speedups, http, testing, ws
 
 # Whom each module may import, types aside; docs/design.md draws it. The core imports errors and logs only.
 IMPORTS: dict[str, set[str]] = {
@@ -73,6 +78,9 @@ IMPORTS: dict[str, set[str]] = {
     "upgrade": {"handshake", "http"},
     "ws": {"_speedups", "service", "upgrade"},
 }
+
+# What the loop calls, and asyncio tells of
+OF_ASYNCIO = {*dir(asyncio.BufferedProtocol), *dir(asyncio.Transport), *dir(asyncio.Protocol)}
 MODULES = sorted(module.name for module in pkgutil.iter_modules(fastws.__path__) if module.name != "_speedups")
 
 
@@ -116,6 +124,62 @@ def test_every_function_of_the_service_api_is_the_core_s_own() -> None:
     names = [name for name in ws.__all__ if name.startswith(verbs)]
     assert len(names) == 17
     assert [name for name in names if getattr(ws, name) is not getattr(_speedups, name)] == []
+
+
+def _stub() -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """All that the stub of the core says, by name."""
+    named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    path = Path(_speedups.__file__).parent / "_speedups.pyi"
+    found = {node.name: node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, named)}
+    for name, node in list(found.items()):
+        if isinstance(node, ast.ClassDef):
+            found.update({f"{name}.{member.name}": member for member in node.body if isinstance(member, named)})
+    return found
+
+
+def _object(name: str) -> Any:
+    return functools.reduce(getattr, name.split("."), _speedups)
+
+
+STUB = _stub()
+FUNCTIONS = [
+    name
+    for name, node in STUB.items()
+    if not isinstance(node, ast.ClassDef) and not node.decorator_list and not node.name.startswith("__")
+]
+
+
+@pytest.mark.parametrize("name", [name for name, node in STUB.items() if ast.get_docstring(node)])
+def test_the_core_shows_the_docstring_that_stands_in_its_stub(name: str) -> None:
+    assert inspect.getdoc(_object(name)) == ast.get_docstring(STUB[name])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_core_shows_the_signature_that_stands_in_its_stub(name: str) -> None:
+    def shape(function: ast.stmt) -> str:
+        assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        given = function.args
+        for argument in (*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs):
+            if argument is not None:
+                argument.annotation = None
+        # That self is positional is all that a compiled method says of it
+        return ast.unparse(given).replace("self, /", "self")
+
+    shown = ast.parse(f"def _{inspect.signature(_object(name))}: pass").body[0]
+    assert shape(shown) == shape(STUB[name])
+
+
+@pytest.mark.parametrize("module", [fastws, ws, http, testing], ids=lambda module: module.__name__)
+def test_every_public_name_tells_what_it_is_and_how_it_is_called(module: types.ModuleType) -> None:
+    for name in module.__all__:
+        value = getattr(module, name)
+        assert inspect.getdoc(value), name
+        if callable(value) and not (isinstance(value, type) and issubclass(value, Exception)):
+            assert inspect.signature(value), name
+        for member, attribute in vars(value).items() if isinstance(value, type) else ():
+            # What has no methods of its own is told of by its class
+            is_plain = isinstance(attribute, types.MemberDescriptorType)
+            assert member.startswith("_") or member in OF_ASYNCIO or is_plain or attribute.__doc__, f"{name}.{member}"
 
 
 def test_the_package_is_typed() -> None:
