@@ -11,7 +11,7 @@ from fastws import errors, service, ws
 from fastws._speedups import hub_of_thread
 from fastws.deflate import Deflate
 
-from .client import BINARY, CLOSE, PING, TEXT, close_payload, frame, turns, until
+from .client import BINARY, CLOSE, PING, PONG, TEXT, close_payload, frame, turns, until
 from .deflated import Inflating
 from .services import Patient, Watch, at
 from .wires import MemoryWire, StreamWire, blocked, wired
@@ -432,6 +432,67 @@ async def test_an_async_on_backlog_may_wait_for_the_client(narrow):
     await turns()
     client.transport.resume_reading()
     assert await service.next() == ("drained", 0)
+
+
+@at(max_backlog=LIMIT, high_water=LIMIT // 2, overflow="drop_new", max_queue=3)
+class Feeding(Told):
+    """Is told of its backlog, and has a handler that lasts as long as a test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = asyncio.Event()
+
+    @ws.on_text_message
+    async def feed(self, text: str) -> None:
+        if text == "wait":
+            await self.done.wait()
+        self.saw(text)
+
+
+async def stalls_and_reads(connection, client) -> None:
+    """Have much wait for the client, then nothing."""
+    client.transport.pause_reading()
+    await blocked(connection)
+    while connection.buffered <= LIMIT // 2:
+        connection.push_binary(bytes(1000))
+    await turns()
+    client.transport.resume_reading()
+    while connection.buffered:
+        await client.receive()
+
+
+async def test_a_backlog_that_comes_and_goes_takes_no_room_from_what_the_client_says(narrow):
+    service = Feeding()
+    (client,), (connection,) = await narrow(service)
+    client.send("wait")
+    for _ in range(5):
+        await stalls_and_reads(connection, client)
+    client.send("first", "second")
+    client.write(frame(PING, b"alive?"))
+    client.send_close()
+    while await client.receive() != (PONG, b"alive?"):
+        pass
+    while await client.receive() != (CLOSE, close_payload(1000)):
+        pass
+    service.done.set()
+    seen = [await service.next() for _ in range(4)]
+    assert seen == [("wait",), ("first",), ("second",), ("closed", 1000, "")]
+
+
+async def test_a_service_is_told_of_its_backlog_when_the_suspended_handler_is_done(narrow):
+    service = Feeding()
+    (client,), (connection,) = await narrow(service)
+    client.send("wait")
+    await stalls_and_reads(connection, client)
+    client.transport.pause_reading()
+    await blocked(connection)
+    while connection.buffered <= LIMIT // 2:
+        connection.push_binary(bytes(1000))
+    await turns()
+    assert service.events.empty()
+    service.done.set()
+    assert [await service.next(), await service.next()] == [("wait",), (connection, True, True)]
+    client.reset()
 
 
 def test_on_backlog_takes_what_it_names():

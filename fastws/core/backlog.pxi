@@ -170,14 +170,14 @@ cdef void note_backlog(Connection connection):
 
 
 cdef void tell_backlog(Connection connection):
-    """Tell the service what it does not know yet."""
+    """Tell the service what it does not know yet, or when the handler that is suspended is done."""
     cdef Connection outer
-    if connection.high == connection.told_high or connection.state != OPEN or connection.failing:
+    if connection.high == connection.told_high or connection.state != OPEN or connection.failing or connection.busy:
         return
     connection.told_high = connection.high
     outer = connection.begin()
     try:
-        post(connection, connection.endpoint.on_backlog, connection.outlet.queued, connection.high != 0)
+        run_handler(connection, connection.endpoint.on_backlog, connection.outlet.queued, connection.high != 0)
     finally:
         connection.end(outer)
 

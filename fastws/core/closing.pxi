@@ -122,13 +122,22 @@ cdef int ended(Connection connection) except -1:
         if not connection.busy and connection.inbox is None:
             context_done(connection)
     else:
+        connection.close_due = True
         outer = connection.begin()
         try:
-            post(connection, connection.endpoint.on_close, connection.code, connection.reason)
+            tell_close(connection)
         finally:
             connection.end(outer)
     log_end(connection)
     return 0
+
+
+cdef int tell_close(Connection connection) except -1:
+    """Call on_close, if it is due and all other handlers are done."""
+    if not connection.close_due or connection.busy or connection.inbox is not None:
+        return 0
+    connection.close_due = False
+    return run_handler(connection, connection.endpoint.on_close, connection.code, connection.reason)
 
 
 cdef void log_end(Connection connection):
@@ -149,7 +158,7 @@ cdef void release_connection(Connection connection):
     """Let go of everything once the service and the transport are both done with us."""
     if connection.released or connection.transport is not None or connection.state != CLOSED:
         return
-    if connection.busy or connection.inbox is not None:
+    if connection.busy or connection.inbox is not None or connection.close_due:
         return
     connection.released = True
     connection.hub.ending.discard(connection)

@@ -56,6 +56,7 @@ cdef class Connection:
     cdef uint8_t entered          # our context is the current one
     cdef uint8_t released
     cdef uint8_t hung_up          # the peer ended its direction
+    cdef uint8_t close_due        # on_close is to be called when all other handlers are done
     cdef uint8_t is_secure        # the client speaks TLS, with us or with a proxy
     cdef int code              # of the close frame that counts
     cdef str reason

@@ -1,10 +1,14 @@
 # From an event to its handler.
 #
 # Handlers of one connection never overlap. While one is suspended what arrives waits in the inbox; when that is full
-# reading is paused and what is left of the read waits unparsed. on_close always comes last.
+# reading is paused and what is left of the read waits unparsed.
+#
+# Events of our own take no room there, or they would have reading paused, and with it pongs and the close frame left
+# unread. Each is noted where it comes from and looked at again when the handler is done: on_backlog tells what is then
+# unknown still, on_idle_timeout is put off, on_close always comes last. on_error never waits: what it comes from is done.
 
 cdef inline int post(Connection connection, HandlerCall handler, object first, object second) except -1:
-    """Call a handler now, or when those before it are done."""
+    """Call the handler of what the peer sent now, or when those before it are done."""
     if not connection.busy and connection.inbox is None:
         return run_handler(connection, handler, first, second)
     if connection.inbox is None:
@@ -27,6 +31,12 @@ cdef tuple take_from_inbox(Connection connection):
 cdef bint inbox_is_full(Connection connection):
     cdef Endpoint endpoint = connection.endpoint
     return len(connection.inbox) >= endpoint.max_queue or connection.inbox_len >= endpoint.max_message_size
+
+
+cdef bint something_waits(Connection connection):
+    """Whether there is something to do for the connection when a suspended handler is done."""
+    return (connection.inbox is not None or connection.leftover is not None or connection.paused
+            or connection.close_due or connection.high != connection.told_high)
 
 
 cdef inline int enter_context(Connection connection) except -1:
@@ -146,7 +156,7 @@ cdef int end_in_failure(Connection connection, error) except -1:
         start_close(connection, 1011, "internal error")
         return 0
     give_time(connection)
-    return post(connection, connection.endpoint.on_error, error, None)
+    return run_handler(connection, connection.endpoint.on_error, error, None)
 
 
 cdef int handler_ended(Connection connection, HandlerCall handler, object result, object failure) except -1:
@@ -167,7 +177,7 @@ cdef int handler_ended(Connection connection, HandlerCall handler, object result
                 handler_failed(connection, handler, error)
     finally:
         connection.end(outer)
-    if connection.inbox is not None or connection.leftover is not None or connection.paused:
+    if something_waits(connection):
         connection.hub.call_soon(connection._go_on)
     elif connection.state == CLOSED:
         context_done(connection)

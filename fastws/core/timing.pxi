@@ -67,5 +67,5 @@ cdef void check_idle(Connection connection, double now):
     connection.last_message = now
     if connection.endpoint.on_idle_timeout is None:
         start_close(connection, 1001, "idle timeout")
-    elif not connection.busy:
-        post(connection, connection.endpoint.on_idle_timeout, None, None)
+    elif not connection.busy and connection.inbox is None:
+        run_handler(connection, connection.endpoint.on_idle_timeout, None, None)

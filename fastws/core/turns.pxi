@@ -64,6 +64,7 @@ cdef int handle_what_waited(Connection connection) except -1:
     """For a suspended handler, or for others to have their turn."""
     cdef Connection outer = connection.begin()
     try:
+        tell_backlog(connection)
         while connection.inbox is not None and not connection.busy:
             handler, first, second = take_from_inbox(connection)
             run_handler(connection, handler, first, second)
@@ -73,6 +74,7 @@ cdef int handle_what_waited(Connection connection) except -1:
         if connection.paused and connection.leftover is None and connection.transport is not None:
             connection.paused = False
             connection.transport.resume_reading()
+        tell_close(connection)
     finally:
         connection.end(outer)
     if connection.state == CLOSED and not connection.busy:
