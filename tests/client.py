@@ -9,6 +9,8 @@ import ssl
 import struct
 from urllib.parse import urlsplit
 
+from .checker import Checker
+
 TIMEOUT = 20  # seconds; nothing here takes long, and nothing may hang
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
@@ -103,7 +105,29 @@ async def open_connection(port: int | None = None, **options) -> tuple[asyncio.S
         port = options["sock"].getpeername()[1]
     if port in TLS:
         options.update(ssl=TLS[port], server_hostname="localhost")
-    return await within(asyncio.open_connection(**options))
+    loop = asyncio.get_running_loop()
+    reader = CheckedReader(loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    transport, _ = await within(loop.create_connection(lambda: protocol, **options))
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+class CheckedReader(asyncio.StreamReader):
+    """Has all that arrives behind the opening handshake checked, whether somebody reads it or not."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self._checker: Checker | None = None
+
+    def check(self, *, compressed: bool) -> None:
+        """Check from here on."""
+        self._checker = Checker(compressed=compressed)
+        self._checker.feed(self._buffer)
+
+    def feed_data(self, data: bytes) -> None:
+        if self._checker is not None:
+            self._checker.feed(data)
+        super().feed_data(data)
 
 
 class Client:
@@ -137,6 +161,7 @@ class Client:
         if not self.head.startswith(b"HTTP/1.1 101 "):
             self.transport.abort()
             raise ConnectionError(self.head.decode("latin-1"))
+        self.reader.check(compressed=b"permessage-deflate" in self.head)
 
     # --- What it sends.
 

@@ -20,7 +20,7 @@ from fastws import _speedups, ws
 from fastws._speedups import hub_of_thread
 from fastws.testing import connected_pair
 
-from . import certificates, wires
+from . import certificates, checker, wires
 from .client import TLS, Client, open_connection, until
 from .services import Log
 from .wires import SMALL, narrow_socket
@@ -152,11 +152,12 @@ def senders(request, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def nothing_left(request):
-    """No error is logged but where a test looks for it, and nothing that the core makes outlives a test."""
+    """No error is logged but where a test looks for it, no client got a wrong byte, and nothing outlives a test."""
     expected = {"failures", "caplog", "capfd"} & set(request.fixturenames)
     failures = request.getfixturevalue("failures")
     before = live_objects()
     yield
+    assert not (damage := checker.found()), damage
     for trace in failures.traces:
         forget(trace)
     request.node.funcargs.clear()  # or pytest keeps alive what fixtures made

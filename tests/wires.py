@@ -15,6 +15,7 @@ from fastws._speedups import Connection, hub_of_thread
 from fastws.endpoint import make_endpoint
 from fastws.testing import MemoryTransport, memory_transports
 
+from .checker import Checker
 from .client import take_frames, turns
 
 RECEIVE_LEN = 1 << 20
@@ -70,6 +71,8 @@ class FarEnd(asyncio.BufferedProtocol):
 class MemoryWire:
     """Through transports in memory: without a descriptor everything takes the way through the transport."""
 
+    checker: Checker | None = None
+
     def __init__(self) -> None:
         self.near, self._far = memory_transports(asyncio.get_running_loop())
         self._far.set_protocol(FarEnd())
@@ -90,6 +93,8 @@ class MemoryWire:
         """Read what came, which gives the other end room again."""
         data = bytes(self.near.written[self._seen :])
         self._seen += len(data)
+        if self.checker is not None:
+            self.checker.feed(data)
         self.near.let_go()
         self.near._loop.call_soon(self.near.hold)
         return data
@@ -101,6 +106,8 @@ class MemoryWire:
 
 class StreamWire:
     """Through a pair of stream sockets with small buffers."""
+
+    checker: Checker | None = None
 
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
@@ -122,6 +129,8 @@ class StreamWire:
         with contextlib.suppress(BlockingIOError):
             while more := self._far.recv(RECEIVE_LEN):
                 data += more
+        if self.checker is not None:
+            self.checker.feed(data)
         return data
 
     def close(self) -> None:
@@ -191,6 +200,7 @@ async def wired(
     wires = [kind() for _ in range(count)]
     connections = [Connection(endpoint, client=client) for _ in wires]
     for connection, wire, extension in zip(connections, wires, [*extensions, *[None] * count], strict=False):
+        wire.checker = None if client else Checker(compressed=extension is not None)
         connection.start(await wire.open(), b"", b"", extension=extension)
     try:
         yield connections, wires

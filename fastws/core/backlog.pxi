@@ -200,6 +200,7 @@ cdef inline chunk_t *backlog_first(const backlog_t *backlog) noexcept:
 
 cdef inline void count_in(outlet_t *outlet, chunk_t *chunk) noexcept:
     """A chunk begins to wait here."""
+    chunk.serial = 0           # what waits must not grow: no fan-out may take it for its tail
     outlet.queued += chunk_total(chunk)
     if chunk.waiting == 0:
         (<Connection>outlet.connection).hub.backlog_len += chunk_total(chunk)
@@ -249,7 +250,6 @@ cdef backlog_t *need_backlog(outlet_t *outlet) except NULL:
 cdef bint backlog_append(outlet_t *outlet, chunk_t *chunk, size_t offset) except False:
     """Queue what follows `offset` of the chunk; takes over the caller's reference."""
     cdef backlog_t *backlog = need_backlog(outlet)
-    chunk.serial = 0           # what waits must not grow: no fan-out may take it for its tail
     if chunk_has_key(chunk):
         if backlog.places is NULL:
             places = {}
@@ -328,15 +328,32 @@ cdef void forget_key(backlog_t *backlog, const chunk_t *chunk, uint64_t place) n
 
 
 cdef void outlet_drop(outlet_t *outlet) noexcept:
-    """Drop everything that the transport does not hold yet."""
+    """Drop everything that the transport does not hold yet: not a byte may follow."""
     cdef chunk_t *chunk
-    if outlet.pending is not NULL:
-        chunk = outlet.pending
-        outlet.pending = NULL
-        chunk_release(chunk)
+    drop_pending(outlet)
     while outlet.backlog is not NULL:
         chunk = backlog_first(outlet.backlog)
         backlog_pop(outlet)
+        chunk_release(chunk)
+
+
+cdef void outlet_cut(outlet_t *outlet, size_t last) noexcept:
+    """Drop all that waits but what is half sent, because more frames follow, and so many chunks at the end."""
+    cdef backlog_t *backlog
+    cdef size_t first
+    drop_pending(outlet)
+    while outlet.backlog is not NULL:
+        backlog = outlet.backlog
+        first = backlog.offset > 0
+        if backlog.count <= first + last:
+            return
+        backlog_remove(outlet, first)
+
+
+cdef inline void drop_pending(outlet_t *outlet) noexcept:
+    cdef chunk_t *chunk = outlet.pending
+    if chunk is not NULL:
+        outlet.pending = NULL
         chunk_release(chunk)
 
 

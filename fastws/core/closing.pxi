@@ -173,12 +173,21 @@ cdef void release_connection(Connection connection):
 
 
 cdef void overflowed(Connection connection):
-    """The peer does not read what is sent to it: drop it all but what the transport holds."""
+    """The peer does not read what is sent to it: drop all but what it has the beginning of, and end with that.
+
+    A frame that is cut would swallow the close frame. One that was sent already is the last that waits, and stays.
+    """
     if connection.state == CLOSED:
         return
-    outlet_drop(&connection.outlet)
-    connection.outlet.queued = connection.outlet.handed
+    outlet_cut(&connection.outlet, connection.close_sent)
     fail(connection, connection.endpoint.overflow_code, "too slow")
+
+
+cdef void abandon(Connection connection):
+    """End it without another byte, whatever it has the beginning of."""
+    send_failed(connection)
+    if connection.transport is not None:
+        connection.transport.abort()
 
 
 cdef void give_time(Connection connection):

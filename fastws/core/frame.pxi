@@ -196,9 +196,12 @@ cdef inline void chunk_release(chunk_t *chunk) noexcept:
 
 
 cdef chunk_t *chunk_rest(chunk_t *chunk, size_t *offset) noexcept:
-    """What follows *offset, to be kept: the chunk itself, or a copy where most of a sole holder's room is idle."""
+    """What follows *offset, to be kept: the chunk itself, or a copy where most of a sole holder's room is idle.
+
+    The last byte that was sent is kept, too: an offset tells of what is half sent.
+    """
     cdef chunk_t *rest
-    cdef size_t first = 0 if chunk.part_count else offset[0]
+    cdef size_t first = 0 if chunk.part_count or not offset[0] else offset[0] - 1
     cdef size_t left = chunk.length - first
     if chunk.refs > 1 or chunk.capacity < 2 * left + 1024:
         return chunk

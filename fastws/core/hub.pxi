@@ -220,7 +220,10 @@ cdef class Hub:
             self.schedule()
 
     cdef int close_slowest(self) except -1:
-        """End those for whom most waits, until the rest is within the budget of all."""
+        """End those for whom most waits, until the rest is within the budget of all.
+
+        What is half sent to them is left to wait, for `close_timeout`, if it is short, and there is room for it.
+        """
         cdef list slow = []
         cdef link_t *link = self.backlogs.next
         cdef Connection connection
@@ -232,7 +235,11 @@ cdef class Hub:
         for _, _, connection in slow:
             if self.backlog_len <= self.max_backlog_len:
                 return 0
-            overflowed(connection)
+            if connection.state != CLOSED:
+                overflowed(connection)
+                if connection.outlet.queued <= JOIN_LEN:
+                    continue
+            abandon(connection)
         return 0
 
     cdef void queue_up(self, Connection connection):
