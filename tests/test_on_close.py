@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import logging
 import weakref
@@ -351,3 +352,88 @@ async def test_a_handler_may_close_another_connection_whose_message_is_being_han
     victim.send_close(4000)
     assert await victim.rest() == [(CLOSE, close_payload(4000, "out"))]
     assert await rivals.next() == ("closed", 4000, "")
+
+
+class Keepsake:
+    """Something of a client's, whose end can be seen."""
+
+
+@at()
+class Lingering(Watch):
+    """Starts in a handler what outlives the connection: a timer, a task and a thread's future."""
+
+    def __init__(self, start) -> None:
+        super().__init__()
+        self.start = start
+
+    @ws.on_text_message
+    def said(self, connection: ws.Connection) -> None:
+        keepsake = connection.attributes["keepsake"] = Keepsake()
+        self.keepsake = weakref.ref(keepsake)
+        self.left = self.start()
+
+
+def timer() -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(3600, print)
+
+
+def task() -> asyncio.Task:
+    return asyncio.ensure_future(asyncio.sleep(3600))
+
+
+def copied_context() -> contextvars.Context:
+    return contextvars.copy_context()
+
+
+@pytest.mark.parametrize("start", [timer, task, copied_context])
+async def test_what_a_handler_leaves_behind_does_not_keep_its_connection(opened, start):
+    service = Lingering(start)
+    server, client, connection = await opened(service)
+    connection = weakref.ref(connection)
+    service.connections.clear()
+    client.send("start")
+    await until(lambda: hasattr(service, "left"))
+    await client.close()
+    await nothing_follows_but_the_close(server, service)
+    assert connection() is None
+    assert service.keepsake() is None
+    if start is not copied_context:
+        service.left.cancel()
+
+
+async def nothing_follows_but_the_close(server, service) -> None:
+    assert await service.next() == ("closed", 1000, "")
+    await nothing_follows(server, service)
+
+
+async def test_a_task_that_outlives_its_connection_reaches_all_but_that(serve, connect):
+    @at()
+    class Late(Watch):
+        go = None
+
+        @ws.on_text_message
+        def said(self) -> None:
+            self.go = asyncio.Event()
+            self.task = asyncio.ensure_future(self.later())
+
+        async def later(self) -> None:
+            await self.go.wait()
+            self.saw(ws.push_text("late"), ws.broadcast_text("left"), ws.close_connection())
+            ws.store_connection("late")
+            ws.add_connection_to_group("late")
+            self.saw(ws.remove_connection_from_group("late"))
+
+    service = Late()
+    server = await serve(service)
+    client, other = await connect(server), await connect(server)
+    client.send("go")
+    await until(lambda: service.go)
+    await client.close()
+    assert await service.next() == ("closed", 1000, "")
+    await until(lambda: len(server.connections(service)) == 1)
+    service.go.set()
+    assert await service.next() == (ws.Delivery(1, 0, 1), ws.Delivery(1, 1, 0), False)
+    assert await service.next() == (False,)
+    assert await other.text() == "left"
+    assert "late" not in server.stored
+    assert "late" not in server.groups

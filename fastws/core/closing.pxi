@@ -161,6 +161,9 @@ cdef void release_connection(Connection connection):
     if connection.busy or connection.inbox is not None or connection.close_due:
         return
     connection.released = True
+    if connection.handling is not None:
+        connection.handling.connection = None
+        connection.handling = None
     connection.hub.ending.discard(connection)
     link_remove(&connection.link)
     connection.hub.live -= 1

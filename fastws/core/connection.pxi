@@ -19,8 +19,17 @@ cdef enum connection_state:
 cdef Py_ssize_t live_connections = 0
 
 cdef object logger = Log("fastws")
-# The Connection whose handler runs, or the Endpoint of a service whose background work does
+# The Handling of the connection whose handler runs, or the Endpoint of a service whose background work does
 cdef object current_place = contextvars.ContextVar("fastws.current_place")
+
+
+@cython.final
+@cython.internal
+cdef class Handling:
+    # What the context of a connection's handlers knows. Their tasks, threads and timers have copies of that context, which
+    # may last for hours: the connection takes itself out when it has ended, or it would last as long
+    cdef Endpoint endpoint
+    cdef Connection connection # None once it is released
 
 
 @cython.final
@@ -64,6 +73,7 @@ cdef class Connection:
     cdef readonly object received_code     # likewise the peer
     # Handlers
     cdef object context        # contextvars.Context of all handlers of this connection
+    cdef Handling handling     # what it says of us; None before there is one, and once we are released
     cdef object running        # the Task of the suspended handler
     cdef object inbox          # deque of (handler, first, second) that wait for it, or None
     cdef size_t inbox_len      # characters and bytes of the messages in it

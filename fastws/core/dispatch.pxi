@@ -44,7 +44,10 @@ cdef inline int enter_context(Connection connection) except -1:
     if connection.context is None:
         connection.context = PyContext_Copy(connection.hub.base_context)
         PyContext_Enter(connection.context)
-        PyContextVar_Set(current_place, connection)
+        connection.handling = Handling.__new__(Handling)
+        connection.handling.endpoint = connection.endpoint
+        connection.handling.connection = connection
+        PyContextVar_Set(current_place, connection.handling)
     else:
         PyContext_Enter(connection.context)
     connection.entered = True

@@ -11,12 +11,24 @@ cdef inline str own_name(object name, str what):
 
 cdef inline Connection current(str function):
     """The connection whose handler runs, in this thread."""
+    cdef Handling handling = current_handling(function)
+    return handling.connection if handling.connection is not None else stand_in(handling.endpoint)
+
+
+cdef inline Handling current_handling(str function):
     cdef object place = current_or_none()
-    if type(place) is not Connection:
+    if type(place) is not Handling:
         # In a wrong thread, a connection would not help
         raise WrongThreadError(function) if is_elsewhere() else NoCurrentConnectionError(function)
-    check_thread((<Connection>place).hub, function)
-    return <Connection>place
+    check_thread((<Handling>place).endpoint.hub, function)
+    return <Handling>place
+
+
+cdef Connection stand_in(Endpoint endpoint):
+    """For a task or timer that outlived its connection: a closed one, to which pushes are dropped as they were to that."""
+    cdef Connection connection = Connection.__new__(Connection, endpoint)
+    connection.state = CLOSED
+    return connection
 
 
 cdef inline object current_or_none():
@@ -36,7 +48,7 @@ cdef Members current_members(str function):
     if type(place) is Endpoint:
         endpoint = <Endpoint>place
     else:
-        endpoint = current(function).endpoint
+        endpoint = current_handling(function).endpoint
     check_thread(endpoint.hub, function)
     return endpoint.members
 
