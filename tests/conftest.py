@@ -60,9 +60,16 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish(session):
-    """Spare the garbage collector, which is asked after each test, what lives as long as all of them."""
+    """Spare the garbage collector, which is asked after many a test, what lives as long as all of them."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Spare it also what pytest keeps of the tests of a file."""
+    if nextitem is None or nextitem.path != item.path:
+        pytest_collection_finish(item.session)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -113,12 +120,14 @@ def failures():
     logging.getLogger().removeHandler(handler)
 
 
-def live_objects() -> dict[str, int]:
-    counts = _speedups.live_objects()
-    if any(counts.values()):
-        gc.collect()
-        counts = _speedups.live_objects()
-    return counts
+def more_than(before: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """What lives beyond what lived before, and is no garbage: to collect that takes long, and is needed seldom."""
+    for collect in (lambda: None, gc.collect):
+        collect()
+        more = {kind: (before[kind], count) for kind, count in _speedups.live_objects().items() if count > before[kind]}
+        if not more:
+            break
+    return more
 
 
 def forget(trace) -> None:
@@ -155,13 +164,13 @@ def nothing_left(request):
     """No error is logged but where a test looks for it, no client got a wrong byte, and nothing outlives a test."""
     expected = {"failures", "caplog", "capfd"} & set(request.fixturenames)
     failures = request.getfixturevalue("failures")
-    before = live_objects()
+    before = _speedups.live_objects()
     yield
     assert not (damage := checker.found()), damage
     for trace in failures.traces:
         forget(trace)
     request.node.funcargs.clear()  # or pytest keeps alive what fixtures made
-    assert all(count <= before[kind] for kind, count in live_objects().items()), (before, live_objects())
+    assert not more_than(before)
     assert expected or not failures.records, failures.messages()
 
 
