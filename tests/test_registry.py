@@ -330,6 +330,24 @@ async def test_mappings_tell_what_is_there(serve, connect):
             wrong["g"] = None
 
 
+async def test_a_group_its_members_and_iterating_over_them_agree_who_is_in(serve, connect):
+    server, _clients, (one, two, three) = await members(serve, connect, 3)
+    three.join("g")  # at another place than among those of the service
+    two.join("g")
+    two.join("h")
+    group, all_of_them = server.groups["g"], server.connections(Watch)
+    for asked in (one, two, three):
+        assert [asked in group, asked in group.members, asked in list(group)] == [asked is not one] * 3
+        assert asked in all_of_them
+        assert (asked in server.groups["h"].members) == (asked is two)
+    two.leave("g")
+    assert [each in group.members for each in (one, two, three)] == [False, False, True]
+    held = group.members
+    ws.remove_connection_group("g")
+    del group
+    assert [each in held for each in (one, two, three)] == [False] * 3
+
+
 async def test_mappings_may_change_while_they_are_iterated(serve, connect):
     server, clients, connections = await members(serve, connect, 4)
     for number, connection in enumerate(connections):

@@ -354,6 +354,8 @@ cdef inline void drop_pending(outlet_t *outlet) noexcept:
     cdef chunk_t *chunk = outlet.pending
     if chunk is not NULL:
         outlet.pending = NULL
+        outlet.left = False
+        outlet.sent = 0
         chunk_release(chunk)
 
 

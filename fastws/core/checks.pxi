@@ -35,6 +35,7 @@ cdef void check_outlet(const outlet_t *outlet) noexcept:
     cdef size_t queued = outlet.handed
     cdef size_t i
     must(outlet.blocked or outlet.handed == 0)
+    must(not outlet.left)
     if outlet.pending is not NULL:
         must(outlet.pending.refs > 0 and backlog is NULL and not outlet.blocked)
     if backlog is not NULL:

@@ -202,6 +202,7 @@ cdef class Connection:
         """Send what is pending; a chunk that had room for many replies is kept for the next who needs one."""
         cdef outlet_t *outlet = &self.outlet
         cdef chunk_t *chunk = outlet.pending
+        cdef ssize_t sent
         if chunk is NULL:
             return
         if JOIN_LEN <= chunk.capacity <= 2 * JOIN_LEN and chunk.refs == 1 and self.hub.cork is NULL and outlet.fd >= 0:
@@ -212,9 +213,11 @@ cdef class Connection:
                 self.hub.cork = chunk
                 return
             chunk.refs -= 1
-        elif chunk_total(chunk) >= RELEASE_GIL_LEN:
+        elif chunk_total(chunk) >= RELEASE_GIL_LEN and outlet_ready(outlet):
             with nogil:
-                outlet_send(outlet)
+                sent = chunk_send(outlet.fd, chunk)
+            # With the GIL: what is shared and counted may be counted down in a thread that collects garbage
+            outlet_sent(outlet, sent)
         else:
             outlet_send(outlet)
         if outlet.pending is not NULL:

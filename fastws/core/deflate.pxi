@@ -34,6 +34,7 @@ cdef class Deflater:
     cdef int level
     cdef size_t threshold      # bytes; a shorter message goes out as it is
     cdef int flush             # what ends a message
+    cdef bint busy             # with a message
 
     def __cinit__(self, int window_bits, int level, size_t threshold, bint takeover):
         self.window_bits = window_bits
@@ -50,7 +51,21 @@ cdef class Deflater:
         return compressed < length or self.threshold == 0
 
     cdef bytes deflate(self, const uint8_t *payload, size_t length):
-        """The payload of a compressed message."""
+        """The payload of a compressed message, or None while this is busy with another one.
+
+        zlib makes objects, which may run others (before Python 3.12 the garbage collector), and what they push comes here.
+        """
+        cdef bytes body
+        if self.busy:
+            return None
+        self.busy = True
+        try:
+            body = self.deflate_now(payload, length)
+        finally:
+            self.busy = False
+        return body
+
+    cdef bytes deflate_now(self, const uint8_t *payload, size_t length):
         cdef bytes body
         if self.compressor is None:
             # As much memory for hashing as the window deserves: 256 KiB in all for 15 bits, 4 KiB for 9
@@ -65,9 +80,14 @@ cdef class Deflater:
 
     cdef int forget(self) except -1:
         """Compress what follows from an empty window."""
-        if self.compressor is not None:
+        if self.compressor is None or self.busy:
+            return 0
+        self.busy = True
+        try:
             # An empty block that starts and ends on a byte: nobody misses it
             self.compressor.flush(FULL_FLUSH)
+        finally:
+            self.busy = False
         return 0
 
 

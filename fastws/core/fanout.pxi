@@ -24,6 +24,7 @@ cdef class Members:
     cdef lane_t *lanes
     cdef Py_ssize_t lane_count
     cdef Py_ssize_t count      # of all lanes
+    cdef PyObject *group       # borrowed: the Group whose members these are; NULL where they are a service's
 
     def __dealloc__(self):
         cdef Py_ssize_t i, k
@@ -111,6 +112,8 @@ cdef class Members:
         cdef Py_ssize_t place
         if type(connection) is not Connection:
             return False
+        if self.group is not NULL:
+            return <object>self.group in ((<Connection>connection).memberships or ())
         outlet = &(<Connection>connection).outlet
         place = (<Connection>connection).place
         lane = self.find_lane(outlet)
@@ -119,8 +122,16 @@ cdef class Members:
     def __iter__(self):
         return iter(self.snapshot())
 
+    cdef Connection last(self):
+        """Any member, or None."""
+        cdef Py_ssize_t k
+        for k in range(self.lane_count):
+            if self.lanes[k].count:
+                return <Connection>self.lanes[k].items[self.lanes[k].count - 1].connection
+        return None
+
     cdef list snapshot(self):
-        cdef list connections = []
+        cdef list connections = []  # before the walk: to make an object may run others
         cdef Py_ssize_t i, k
         for k in range(self.lane_count):
             for i in range(self.lanes[k].count):
@@ -144,6 +155,12 @@ cdef class Group:
     def __cinit__(self, name):
         self.name = own_name(name, "group")
         self.members = Members()
+        self.members.group = <PyObject *>self
+
+    def __dealloc__(self):
+        # Who looked them up may hold them longer: they are nobody's then
+        if self.members is not None:
+            self.members.group = NULL
 
     # Public API
 
@@ -151,7 +168,7 @@ cdef class Group:
         return self.members.count
 
     def __contains__(self, connection):
-        return type(connection) is Connection and self in ((<Connection>connection).memberships or ())
+        return connection in self.members
 
     def __iter__(self):
         return iter(self.members.snapshot())

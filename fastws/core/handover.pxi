@@ -7,6 +7,7 @@ cdef void sent_pending(Connection connection):
     cdef size_t sent = outlet.sent
     outlet.pending = NULL
     outlet.sent = 0
+    outlet.left = False
     if outlet.error:
         chunk_release(chunk)
         send_failed(connection)
@@ -30,43 +31,66 @@ cdef void sent_pending(Connection connection):
 
 
 cdef void hand_over(Connection connection, bint whole):
-    """Give the head of the backlog to the transport, whose buffer is empty; `whole`: all of it, joined."""
+    """Give the head of the backlog to the transport, whose buffer is empty; `whole`: all of it, joined.
+
+    A transport runs anything: finalizers, callbacks of the garbage collector, handlers of signals. What they push waits
+    behind what is handed over, so the outlet is blocked from the first moment on.
+    """
     cdef outlet_t *outlet = &connection.outlet
-    cdef size_t length
     if outlet.handing:
         return
+    outlet.blocked = True
     if outlet.fd >= 0 and type(connection.transport) is SocketTransport:
         # It needs none of it to tell us when there is room
-        outlet.blocked = True
         (<SocketTransport>connection.transport).await_room()
         return
     outlet.handing = True
     try:
-        while outlet.backlog is not NULL and not outlet.blocked:
-            if connection.transport is None or connection.transport.is_closing():
-                outlet_drop(outlet)
-                return
-            length = outlet.queued
-            views = take_views(outlet, JOIN_LEN if whole else 0)
-            length -= outlet.queued
-            if whole and len(views) > 1:
-                # Each write costs a TLS record of its own, and a system call
-                views = [b"".join(views)]
-            for view in views:
-                connection.transport.write(view)
-            if connection.transport.get_write_buffer_size():
-                outlet.blocked = True
-                outlet.handed = length
-                outlet.queued += length
-            elif not whole:
-                # The kernel has room again after all
-                outlet.error = backlog_send(outlet)
-                if outlet.error:
-                    send_failed(connection)
+        while outlet.backlog is not NULL and hand_over_some(connection, whole):
+            pass
     except (OSError, RuntimeError):
-        send_failed(connection)
+        handing_failed(connection)
+    except BaseException:
+        handing_failed(connection)
+        raise
     finally:
         outlet.handing = False
+    if outlet.handed == 0:
+        outlet.blocked = False
+        wake_drain(connection)
+
+
+cdef bint hand_over_some(Connection connection, bint whole) except *:
+    """Write what is at the head of the backlog to the transport; whether that kept none of it."""
+    cdef outlet_t *outlet = &connection.outlet
+    transport = connection.transport
+    if transport is None or transport.is_closing():
+        outlet_drop(outlet)
+        return False
+    views = take_views(outlet, JOIN_LEN if whole else 0)
+    if whole and len(views) > 1:
+        # Each write costs a TLS record of its own, and a system call
+        views = [b"".join(views)]
+    for view in views:
+        transport.write(view)
+    if connection.transport is None or transport.get_write_buffer_size():
+        return False
+    outlet.queued -= outlet.handed
+    outlet.handed = 0
+    if not whole:
+        # The kernel has room again after all
+        outlet.error = backlog_send(outlet)
+        if outlet.error:
+            send_failed(connection)
+    return True
+
+
+cdef void handing_failed(Connection connection):
+    """Nobody knows how much of it the transport took: nothing can follow."""
+    cdef outlet_t *outlet = &connection.outlet
+    outlet.queued -= outlet.handed
+    outlet.handed = 0
+    send_failed(connection)
 
 
 @cython.final
@@ -96,22 +120,36 @@ cdef ChunkView chunk_view(chunk_t *chunk, const iovec *vector):
 
 
 cdef list take_views(outlet_t *outlet, size_t most):
-    """Take the first chunk off the backlog, and those behind it that make no more than `most` bytes with it."""
+    """Take the first chunk off the backlog, and those behind it that make no more than `most` bytes with it.
+
+    It counts as handed over from here on. Each chunk is ours before a view of it is made, which may run others.
+    """
     cdef list views = []
     cdef chunk_t *chunk
-    cdef iovec vectors[MAX_CHUNK_VECTORS]
-    cdef size_t length = 0
-    cdef int count, i
-    while True:
+    cdef size_t offset, left
+    while outlet.backlog is not NULL:
         chunk = backlog_first(outlet.backlog)
-        length += chunk_total(chunk) - outlet.backlog.offset
-        count = chunk_iov(chunk, outlet.backlog.offset, vectors)
-        for i in range(count):
-            views.append(memoryview(chunk_view(chunk, &vectors[i])))
+        offset = outlet.backlog.offset
+        left = chunk_total(chunk) - offset
+        if views and outlet.handed + left > most:
+            break
         backlog_pop(outlet)
-        chunk_release(chunk)
-        if outlet.backlog is NULL or length + chunk_total(backlog_first(outlet.backlog)) > most:
-            return views
+        outlet.handed += left
+        outlet.queued += left
+        try:
+            add_views(views, chunk, offset)
+        finally:
+            chunk_release(chunk)
+    return views
+
+
+cdef int add_views(list views, chunk_t *chunk, size_t offset) except -1:
+    """Add a view of each piece of a chunk that lies behind `offset`."""
+    cdef iovec vectors[MAX_CHUNK_VECTORS]
+    cdef int i
+    for i in range(chunk_iov(chunk, offset, vectors)):
+        views.append(memoryview(chunk_view(chunk, &vectors[i])))
+    return 0
 
 
 cdef void send_failed(Connection connection):

@@ -203,44 +203,76 @@ cdef class Hub:
         return True
 
     def _flush(self):
-        """End a turn: send what collected, and see to the connections that are too slow."""
-        cdef Connection connection
+        """End a turn: send what collected, and see to the connections that are too slow.
+
+        Handlers run, which push: what that comes to is for the next turn, or no turn might end.
+        """
         self.flush_scheduled = False
         self.turn += 1
-        self.send_dirty()
-        while self.doomed:
-            connection = self.doomed.pop()
-            overflowed(connection)
-        if self.backlog_len > self.max_backlog_len:
-            self.close_slowest()
-        while self.crossed:
-            connection = self.crossed.pop()
-            tell_backlog(connection)
-        if self.later_pos < self.later_len:
-            self.schedule()
+        try:
+            self.send_dirty()
+            self.close_doomed()
+            if self.backlog_len > self.max_backlog_len:
+                self.close_slowest()
+            self.tell_crossed()
+        finally:
+            if self.later_pos < self.later_len or self.doomed or self.crossed:
+                self.schedule()
+
+    cdef int close_doomed(self) except -1:
+        """End those who do not read what is sent to them."""
+        cdef list doomed = self.doomed
+        if doomed:
+            self.doomed = []
+            for connection in doomed:
+                self.close_slow(<Connection>connection, False, <size_t>-1)
+        return 0
 
     cdef int close_slowest(self) except -1:
         """End those for whom most waits, until the rest is within the budget of all.
 
         What is half sent to them is left to wait, for `close_timeout`, if it is short, and there is room for it.
         """
-        cdef list slow = []
+        cdef list slow = []    # before the walk: to make an object may run others, who end what we walk over
         cdef link_t *link = self.backlogs.next
         cdef Connection connection
         while link != &self.backlogs:
-            connection = <Connection>link.connection
-            slow.append((connection.outlet.queued, connection.id, connection))
+            slow.append(<Connection>link.connection)
             link = link.next
-        slow.sort(reverse=True)
-        for _, _, connection in slow:
+        slow.sort(key=_most_waits, reverse=True)
+        for connection in slow:
             if self.backlog_len <= self.max_backlog_len:
                 return 0
-            if connection.state != CLOSED:
-                overflowed(connection)
-                if connection.outlet.queued <= JOIN_LEN:
-                    continue
-            abandon(connection)
+            self.close_slow(connection, connection.state == CLOSED, JOIN_LEN)
         return 0
+
+    cdef void close_slow(self, Connection connection, bint abruptly, size_t most):
+        """End one; without another byte, if that is wanted, or when more than so many bytes wait still."""
+        try:
+            overflowed(connection)
+            if abruptly or connection.outlet.queued > most:
+                abandon(connection)
+        except BaseException as error:
+            self.tell_later(error, connection)
+
+    cdef int tell_crossed(self) except -1:
+        """Tell services of the backlogs that crossed a mark."""
+        cdef set crossed = self.crossed
+        if crossed:
+            self.crossed = set()
+            for connection in crossed:
+                try:
+                    tell_backlog(<Connection>connection)
+                except BaseException as error:
+                    self.tell_later(error, connection)
+        return 0
+
+    cdef void tell_later(self, object error, Connection connection) noexcept:
+        """What went wrong with one of many is told in a later turn: first the others get what is theirs."""
+        if isinstance(error, Exception):
+            report_error(self, error, connection.transport, connection)
+        else:
+            self.call_soon(self._raise, error)
 
     cdef void queue_up(self, Connection connection):
         """Let the connection go on when it is its turn."""
@@ -336,21 +368,21 @@ cdef class Hub:
         if count >= self.gil_sends:
             with nogil:
                 done = send_for_a_while(&self.senders, outlets, count, SLICE_USECS)
+            take_answers(outlets, done)
         else:
             while done < count:
                 outlet_send(outlets[done])
                 done += 1
         for i in range(done):
+            outlets[i].dirty &= ~kind
+        # From here on others run: whoever pushes to one that is still ahead deals with what is left of it (send_now)
+        for i in range(done):
             outlet = outlets[i]
-            outlet.dirty &= ~kind
-            if outlet.pending is not NULL:
+            if outlet.left:
                 try:
                     sent_pending(<Connection>outlet.connection)
-                except Exception:
-                    logger.exception("sending to %r failed", <Connection>outlet.connection)
                 except BaseException as error:
-                    # One that ends the loop: the others first, who are in no list any more
-                    self.call_soon(self._raise, error)
+                    self.tell_later(error, <Connection>outlet.connection)
             if CHECKS:
                 check_outlet(outlet)
             Py_DECREF(<object>outlet.connection)
@@ -360,17 +392,21 @@ cdef class Hub:
         raise error
 
     cdef void forget_dirty(self):
-        """Send nothing any more: the loop ends, or we do."""
-        cdef outlet_t **lists[2]
-        cdef size_t counts[2]
-        cdef size_t i, k
-        lists[0], counts[0] = self.dirty, self.dirty_len
-        lists[1], counts[1] = self.later + self.later_pos, self.later_len - self.later_pos
-        self.dirty_len = self.later_len = self.later_pos = 0
-        for k in range(2):
-            for i in range(counts[k]):
-                lists[k][i].dirty = 0
-                Py_DECREF(<object>lists[k][i].connection)
+        """Send nothing any more: the loop ends, or we do.
+
+        A connection may die of it, and a finalizer of its user push to another: that begins new lists.
+        """
+        cdef outlet_t **dirty = self.dirty
+        cdef outlet_t **later = self.later
+        cdef size_t dirty_len = self.dirty_len
+        cdef size_t later_pos = self.later_pos
+        cdef size_t later_len = self.later_len
+        self.dirty = self.later = NULL
+        self.dirty_len = self.dirty_capacity = self.later_len = self.later_pos = 0
+        forget_outlets(dirty, dirty_len)
+        forget_outlets(later + later_pos, later_len - later_pos)
+        free(dirty)
+        free(later)
 
     # -- time
 
@@ -445,7 +481,8 @@ cdef class Hub:
         cdef tuple key = (window_bits, level, threshold)
         cdef Deflater deflater = self.deflaters.get(key)
         if deflater is None:
-            deflater = self.deflaters[key] = Deflater.__new__(Deflater, window_bits, level, threshold, False)
+            # To make it may run others, who need it, too; outlets only borrow it
+            deflater = self.deflaters.setdefault(key, Deflater.__new__(Deflater, window_bits, level, threshold, False))
         return deflater
 
     # Public API
@@ -529,6 +566,18 @@ cdef class Hub:
             return None
         parked.retire()
         return parked.task
+
+
+cdef void forget_outlets(outlet_t **outlets, size_t count):
+    cdef size_t i
+    for i in range(count):
+        outlets[i].dirty = 0
+    for i in range(count):
+        Py_DECREF(<object>outlets[i].connection)
+
+
+def _most_waits(Connection connection not None):
+    return connection.outlet.queued, connection.id
 
 
 def hub_of_thread(loop, make_headers, make_query):

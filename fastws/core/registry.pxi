@@ -95,15 +95,17 @@ cdef int store(Connection connection, object name) except -1:
     cdef Hub hub = connection.hub
     cdef Connection earlier
     name = own_name(name, "connection")
+    # First: to make an object may run others, who store and remove
+    cdef set names = set() if connection.names is None else connection.names
     if connection.state == CLOSED:
         return 0
-    earlier = hub.stored.get(name)
-    if earlier is not None:
-        earlier.names.discard(name)
-    hub.stored[name] = connection
     if connection.names is None:
-        connection.names = set()
+        connection.names = names
     connection.names.add(name)
+    earlier = hub.stored.get(name)
+    hub.stored[name] = connection
+    if earlier is not None and earlier is not connection:
+        earlier.names.discard(name)
     return 0
 
 
@@ -120,15 +122,17 @@ cdef Connection forget(Hub hub, object name):
 # ---------------------------------------------------------------------------------------------------------------------
 # Groups
 
-cdef Group group_to_join(Hub hub, object name):
-    cdef Group group
-    name = own_name(name, "group")
-    group = hub.groups.get(name)
-    if group is None:
-        if name in hub.retired:
-            raise GroupRemovedError(name)
-        group = hub.groups[name] = Group(name)
-    return group
+cdef Group need_group(Hub hub, object name):
+    """The group of a name, or one that is nobody's yet. To make it may run others, who make it, too."""
+    cdef Group group = hub.groups.get(name)
+    return Group(name) if group is None else group
+
+
+cdef Group group_to_join(Hub hub, object name, Group group):
+    """Enter the group under its name, where there is none."""
+    if name not in hub.groups and name in hub.retired:
+        raise GroupRemovedError(name)
+    return hub.groups.setdefault(name, group)
 
 
 cdef Group group_to_push(Hub hub, object name):
@@ -142,15 +146,30 @@ cdef Group group_to_push(Hub hub, object name):
 
 
 cdef int join(Connection connection, object name) except -1:
+    cdef Hub hub = connection.hub
     cdef Group group
+    cdef Py_ssize_t place
+    name = own_name(name, "group")
+    # What is made comes first: from then on nobody else runs
+    group = need_group(hub, name)
+    cdef dict memberships = {} if connection.memberships is None else connection.memberships
     if connection.state == CLOSED:
-        own_name(name, "group")
         return 0
-    group = group_to_join(connection.hub, name)
+    group = group_to_join(hub, name, group)
     if connection.memberships is None:
-        connection.memberships = {}
-    if group not in connection.memberships:
-        connection.memberships[group] = group.members.add(connection)
+        connection.memberships = memberships
+    if group in connection.memberships:
+        return 0
+    try:
+        place = group.members.add(connection)
+        try:
+            connection.memberships[group] = place
+        except MemoryError:
+            group.members.remove(connection, place)
+            raise
+    except MemoryError:
+        forget_if_empty(hub, group)
+        raise
     return 0
 
 
@@ -166,10 +185,14 @@ cdef bint leave(Connection connection, object name) except *:
 
 cdef int leave_group(Connection connection, Group group) except -1:
     """Leave a group, which vanishes with its last member."""
-    cdef dict groups = connection.hub.groups
     take_out(connection, group)
-    if group.members.count == 0 and not group.kept and groups.get(group.name) is group:
-        del groups[group.name]
+    forget_if_empty(connection.hub, group)
+    return 0
+
+
+cdef int forget_if_empty(Hub hub, Group group) except -1:
+    if group.members.count == 0 and not group.kept and hub.groups.get(group.name) is group:
+        del hub.groups[group.name]
     return 0
 
 
@@ -185,11 +208,14 @@ cdef int leave_registries(Connection connection) except -1:
     """Take an ended connection out of everything that a push could find it in."""
     cdef Hub hub = connection.hub
     connection.endpoint.members.remove_connection(connection)
-    for name in connection.names or ():
-        hub.stored.pop(name, None)
-    connection.names = None
+    names, connection.names = connection.names, None
+    for name in names or ():
+        if hub.stored.get(name) is connection:
+            del hub.stored[name]
     for group in list(connection.memberships or ()):
-        leave_group(connection, <Group>group)
+        # To make the list may have run others, who removed groups
+        if group in connection.memberships:
+            leave_group(connection, <Group>group)
     connection.memberships = None
     return 0
 
@@ -197,13 +223,16 @@ cdef int leave_registries(Connection connection) except -1:
 cdef bint remove_group(Hub hub, object name) except *:
     """Dissolve a group and retire its name."""
     cdef Group group
+    cdef Connection connection
     name = own_name(name, "group")
-    group = hub.groups.pop(name, None)
+    group = hub.groups.get(name)
     if group is None:
         return False
-    for connection in group.members.snapshot():
-        take_out(connection, group)
+    # First: nobody can join any more, whoever runs meanwhile
     hub.retired[name] = None
+    del hub.groups[name]
+    while (connection := group.members.last()) is not None:
+        take_out(connection, group)
     if len(hub.retired) > MAX_RETIRED_GROUPS:
         hub.retired.popitem(last=False)
     return True
@@ -212,10 +241,9 @@ cdef bint remove_group(Hub hub, object name) except *:
 cdef int create_group(Hub hub, object name) except -1:
     cdef Group group
     name = own_name(name, "group")
+    group = need_group(hub, name)
     hub.retired.pop(name, None)
-    group = hub.groups.get(name)
-    if group is None:
-        group = hub.groups[name] = Group(name)
+    group = hub.groups.setdefault(name, group)
     group.kept = True
     return 0
 

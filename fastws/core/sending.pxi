@@ -3,7 +3,7 @@
 #
 # A run is taken by one thread, which only sends: it reads the outlet and what is pending there, and notes in the outlet
 # what the kernel said. Chunks, and whatever else outlets share, are touched by the loop's thread alone, when all runs
-# are done. Runs are taken in order, so those that are done are the first ones, whoever did them and however long it took.
+# are done and it has the GIL again. Runs are taken in order, so those that are done are the first ones, whoever did them and however long it took.
 
 cdef extern from *:
     """
@@ -117,9 +117,8 @@ cdef void send_share(void *job, int member) noexcept nogil:
 
 
 cdef size_t send_for_a_while(senders_t *senders, outlet_t **outlets, size_t count, long usecs) noexcept nogil:
-    """Send from one outlet after the other until a slice of time is over; how many they were."""
+    """Send from one outlet after the other until a slice of time is over; how many they were. Then take_answers()."""
     cdef slice_t share
-    cdef size_t i, done
     share.senders = senders
     share.outlets = outlets
     share.count = count
@@ -132,10 +131,15 @@ cdef size_t send_for_a_while(senders_t *senders, outlet_t **outlets, size_t coun
         fastws_crew_run(senders.crew, send_share, &share)
     else:
         send_share(&share, 0)
-    done = min(share.taken, count)
-    for i in range(done):
+    return min(share.taken, count)
+
+
+cdef void take_answers(outlet_t **outlets, size_t count) noexcept:
+    """Take note of what the kernel said to the sends of send_for_a_while()."""
+    cdef size_t i
+    for i in range(count):
         if outlet_ready(outlets[i]):
             outlet_sent(outlets[i], <ssize_t>outlets[i].sent)
         else:
             outlets[i].sent = 0
-    return done
+            outlets[i].left = outlets[i].pending is not NULL

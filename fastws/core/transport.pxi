@@ -349,10 +349,12 @@ cdef class SocketTransport:
         protocol = self.protocol
         self.plug(None)
         self.ended = self.closing = True
+        if type(protocol) is Connection:
+            # First: nothing can be pushed to it any more by what dies with the others
+            (<Connection>protocol).unplug()
         self.hub.forget_dirty()
         self.release()
         if type(protocol) is Connection:
-            (<Connection>protocol).unplug()
             leave_registries(<Connection>protocol)
 
     cdef void release(self):

@@ -38,13 +38,14 @@ ctypedef struct outlet_t:
     int fd                     # the socket, or -1: only the transport may write
     uint32_t turn              # the last turn in which a lone push went out at once
     uint8_t accepting             # frames with data are taken
-    uint8_t blocked               # the transport holds bytes of ours
+    uint8_t blocked               # the transport holds bytes of ours, or is being written to
     uint8_t dirty                 # in which of the hub's lists: bits of dirty_kind
     uint8_t skipped               # left out of the fan-out that is under way
     uint8_t finishing             # close the transport once everything is sent
     uint8_t sealed                # nothing can be sent any more
     uint8_t handing               # the transport is being written to
     uint8_t masking               # a client's: frames leave masked
+    uint8_t left                  # of pending, after a send: sent_pending() is due, before anything else is sent
     uint8_t stale                 # compressed frames passed that the connection's own Deflater does not know
     int error                  # errno of the send that failed, or 0
     size_t sent                # bytes of pending that the kernel took, when not all
@@ -65,18 +66,20 @@ cdef inline void outlet_init(outlet_t *outlet, PyObject *connection, size_t max_
 
 cdef inline bint outlet_ready(const outlet_t *outlet) noexcept nogil:
     """Whether something is pending and the socket may be written."""
-    return outlet.pending is not NULL and not outlet.blocked and outlet.fd >= 0
+    return outlet.pending is not NULL and not outlet.blocked and not outlet.left and outlet.fd >= 0
 
 
 cdef inline void outlet_sent(outlet_t *outlet, ssize_t sent) noexcept nogil:
     """Take note of what the kernel said to a send of pending: bytes, or minus errno."""
     cdef chunk_t *chunk = outlet.pending
     outlet.sent = 0
+    outlet.left = True
     if sent < 0:
         outlet.error = 0 if sent == -EAGAIN else <int>-sent
     elif <size_t>sent < chunk_total(chunk) or outlet.finishing or (chunk.refs == 1 and chunk_owns_objects(chunk)):
         outlet.sent = <size_t>sent
     else:
+        outlet.left = False
         outlet.pending = NULL
         chunk.refs -= 1
         if chunk.refs == 0:
@@ -87,3 +90,5 @@ cdef inline void outlet_send(outlet_t *outlet) noexcept nogil:
     """Send pending if the socket may be written. What is left afterwards in `pending` needs Connection.sent_pending()."""
     if outlet_ready(outlet):
         outlet_sent(outlet, chunk_send(outlet.fd, outlet.pending))
+    else:
+        outlet.left = outlet.pending is not NULL
