@@ -9,6 +9,7 @@ from fastws._speedups import Hub
 
 from .client import CLOSE, PING, PONG, REQUEST, TEXT, frame, open_connection, until, within
 from .services import Commanded, Echo, Log, Watch, at
+from .wires import PacketWire, texts, wired
 
 
 async def test_a_ping_is_answered_with_its_payload(opened):
@@ -29,6 +30,22 @@ async def test_pings_and_pongs_are_seen_by_their_handlers(opened):
     _, client, _ = await opened(service)
     client.write(frame(PING, b"ping") + frame(PONG, b"pong"))
     assert [await service.next(), await service.next()] == [(b"ping",), (b"pong",)]
+
+
+@pytest.mark.parametrize("messages", [[], ["one"], ["one", "two"]])
+async def test_the_answer_to_the_handshake_is_one_send_and_what_on_open_pushes_another(messages):
+    @at()
+    class Greeting:
+        @ws.on_open
+        def greet(self) -> None:
+            for message in messages:
+                ws.push_text(message)
+
+    response = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+    async with wired(Greeting(), PacketWire, 1, response=response) as (_, (wire,)):
+        first, *others = wire.packets()
+    assert first == response
+    assert texts(others) == ([messages] if messages else [])
 
 
 async def test_what_a_message_handler_returns_is_its_reply(opened):

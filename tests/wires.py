@@ -188,11 +188,18 @@ def texts(packets: list[bytes]) -> list[list[str]]:
 
 @contextlib.asynccontextmanager
 async def wired(
-    target: object, kind: Callable[[], object], count: int, *, client: bool = False, extensions: tuple = ()
+    target: object,
+    kind: Callable[[], object],
+    count: int,
+    *,
+    client: bool = False,
+    extensions: tuple = (),
+    response: bytes = b"",
 ) -> AsyncIterator[tuple[list, list]]:
     """Open so many connections of a service over wires of a kind; yields the connections and their wires.
 
     `extensions`: the `Deflate` of each of the first ones, or None; the others do not compress.
+    `response`: the answer to the opening handshake, which each still has to send.
     """
     hub = hub_of_thread(asyncio.get_running_loop(), lambda head: {}, lambda query: {})
     hub.attach()
@@ -200,8 +207,8 @@ async def wired(
     wires = [kind() for _ in range(count)]
     connections = [Connection(endpoint, client=client) for _ in wires]
     for connection, wire, extension in zip(connections, wires, [*extensions, *[None] * count], strict=False):
-        wire.checker = None if client else Checker(compressed=extension is not None)
-        connection.start(await wire.open(), b"", b"", extension=extension)
+        wire.checker = None if client or response else Checker(compressed=extension is not None)
+        connection.start(await wire.open(), response, b"", extension=extension)
     try:
         yield connections, wires
     finally:

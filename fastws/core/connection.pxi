@@ -152,9 +152,9 @@ cdef class Connection:
         cdef Connection outer = self.begin()
         try:
             if response:
+                # By itself: some clients do not see a message that comes in one piece with it
                 push_bytes(self, response)
-                if self.outlet.blocked:
-                    self.send_now()
+                self.send_now()
             if self.endpoint.on_open is not None:
                 run_handler(self, self.endpoint.on_open, None, None)
             if rest:
