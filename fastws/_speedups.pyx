@@ -27,6 +27,7 @@ import collections
 import collections.abc
 import contextvars
 import functools
+import inspect
 import logging
 import os
 import sys
@@ -48,6 +49,7 @@ cdef extern from "Python.h":
         PYGEN_RETURN
         PYGEN_NEXT
     unsigned long PyThread_get_thread_ident() nogil
+    bint PyCoro_CheckExact(object coroutine)
     object PyObject_Vectorcall(object function, PyObject **arguments, size_t count, PyObject *keywords)
     int PyIter_Send(object iterator, PyObject *value, PyObject **result) except -1
     PyObject *PyTuple_GET_ITEM(tuple items, Py_ssize_t index)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from .errors import ConfigurationError
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-__all__ = ["REQUIRED", "Argument", "Handler", "annotated_type", "is_async", "read_names"]
+__all__ = ["REQUIRED", "Argument", "Handler", "annotated_type", "is_async", "is_awaitable", "read_names"]
 
 REQUIRED: typing.Final = inspect.Parameter.empty
 """Stands where an argument has no default."""
@@ -32,7 +32,8 @@ class Handler:
         event: the event, such as ``"on_open"``, or ``"GET /chat/motd"``.
         label: how messages name it, such as ``"Chat.said"``.
         function: the bound method.
-        is_async: whether a call gives a coroutine.
+        is_async: whether it is a coroutine function. What a call returns decides whether it is awaited; this tells what
+            it will be before the call, where that can be known.
         positional: the names of the arguments to give by position, in order.
         keywords: the names of the arguments to give by name.
     """
@@ -63,21 +64,28 @@ class Argument:
 
 
 def is_async(function: Callable[..., typing.Any], label: str) -> bool:
-    """Tell whether calling `function` gives a coroutine, also through `functools.partial` and `functools.wraps`.
+    """Tell whether `function` is a coroutine function, or an object with one as its `__call__`, also in a partial.
+
+    What it wraps (`functools.wraps`) tells nothing: a wrapper may await it, start it or leave it.
 
     Raises:
         ConfigurationError: it is a generator, which no event can step.
     """
-    layers = list(_layers(function))
-    if any(inspect.isgeneratorfunction(layer) or inspect.isasyncgenfunction(layer) for layer in layers):
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not inspect.isroutine(function):
+        function = type(function).__call__
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigurationError(f"{label} is a generator; a handler is def or async def without yield")
-    return any(inspect.iscoroutinefunction(layer) for layer in layers)
+    return inspect.iscoroutinefunction(function)
 
 
-def _layers(function: object) -> Iterator[object]:
-    while function is not None:
-        yield function
-        function = getattr(function, "func" if isinstance(function, functools.partial) else "__wrapped__", None)
+def is_awaitable(result: object) -> bool:
+    """Tell whether what a handler returned is still to be awaited: a coroutine, a task, anything with `__await__`."""
+    return type(result) not in _USUAL_RESULTS and inspect.isawaitable(result)
+
+
+_USUAL_RESULTS: typing.Final = frozenset({type(None), str, bytes, dict, list})
 
 
 def read_names(

@@ -22,6 +22,7 @@ import enum
 import functools
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
+from .arguments import is_awaitable
 from .census import uncounted
 from .errors import HandshakeError
 from .handshake import accept, check
@@ -186,7 +187,7 @@ class HttpProtocol(asyncio.Protocol):
         # Raw input that is not read yet.
         self._input = b""
         # The async handler that runs, what it is to answer, and what is known of it if it is an `on_upgrade`.
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Future[Any] | None = None
         self._exchange: Exchange | None = None
         self._upgrading: _Upgrading | None = None
         self._paused = False
@@ -402,18 +403,18 @@ class HttpProtocol(asyncio.Protocol):
         calling: Callable[[], Any],
         concluding: Callable[[Any], Response | Accepted],
     ) -> None:
-        """Call a handler, in a task if it is async; `concluding` makes of its result what is to be done."""
+        """Call a handler, and await what it returns if that can be; `concluding` makes of it what is to be done."""
         try:
             context = self._server.context_of(owner)
             result = context.run(calling)
-            if handler.is_async:
-                task = self._task = context.run(self._server.loop.create_task, result)
+            if is_awaitable(result):
+                task = self._task = context.run(asyncio.ensure_future, result)
                 self._exchange = exchange
                 # Not in the context of the task: what opens then has nothing to do with it.
                 task.add_done_callback(functools.partial(self._finish, exchange, handler, concluding))
                 return
             outcome = concluding(result)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             outcome = _explain(error, handler)
         self._conclude(exchange, outcome)
 
@@ -422,7 +423,7 @@ class HttpProtocol(asyncio.Protocol):
         exchange: Exchange,
         handler: Handler,
         concluding: Callable[[Any], Response | Accepted],
-        task: asyncio.Task[Any],
+        task: asyncio.Future[Any],
     ) -> None:
         self._task = self._exchange = self._upgrading = None
         if self._lost:
@@ -432,11 +433,7 @@ class HttpProtocol(asyncio.Protocol):
                 # Neither the client nor we did that, and nothing is known that could be answered.
                 self._transport.abort()
             return
-        try:
-            outcome = concluding(task.result())
-        except Exception as error:
-            outcome = _explain(error, handler)
-        self._conclude(exchange, outcome)
+        self._conclude(exchange, _outcome(task, handler, concluding))
         self._pump()
 
     def _conclude(self, exchange: Exchange, outcome: Response | Accepted) -> None:
@@ -569,7 +566,20 @@ def _refusal(error: HandshakeError) -> Response:
     return response
 
 
-def _explain(error: Exception, handler: Handler) -> Response:
+def _outcome(
+    task: asyncio.Future[Any], handler: Handler, concluding: Callable[[Any], Response | Accepted]
+) -> Response | Accepted:
+    # Not result(), which would raise it here: it would know this frame, which knows the task, which knows it
+    failure = task.exception()
+    if failure is not None:
+        return _explain(failure, handler)
+    try:
+        return concluding(task.result())
+    except Exception as error:
+        return _explain(error, handler)
+
+
+def _explain(error: BaseException, handler: Handler) -> Response:
     if isinstance(error, Refuse):
         return error.response
     logger.error("%s failed", handler.label, exc_info=error)

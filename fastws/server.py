@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import inspect
 import itertools
 import signal
 import threading
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from . import service as services
 from ._speedups import Connection, Group, Members, check_close_code, hub_of_thread, service_context
+from .arguments import is_awaitable
 from .calls import Calls
 from .census import Census
 from .deadlines import Deadlines
@@ -447,7 +447,7 @@ class Server:
         context = self._context(service)
         arguments = dict.fromkeys(handler.keywords, self)
         result = context.run(handler.function, *(self for _ in handler.positional), **arguments)
-        return context.run(asyncio.ensure_future, result) if inspect.isawaitable(result) else None
+        return context.run(asyncio.ensure_future, result) if is_awaitable(result) else None
 
     def _start_service(self, service: Service) -> None:
         handler = service.handlers.get("on_start")

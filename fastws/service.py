@@ -7,6 +7,7 @@ wrong is said then: which class, which method, and what to write instead.
 
 from __future__ import annotations
 
+import functools
 import math
 import reprlib
 import sys
@@ -135,13 +136,20 @@ def mark_method(function: _F, event: str | tuple[str, str], options: object = No
     """
     mark = Mark(event, options)
     target = getattr(function, "__func__", function)
-    if isinstance(target, type) or not callable(target):
+    # A partialmethod is called as what it makes of an instance
+    if isinstance(target, type) or not (callable(target) or isinstance(target, functools.partialmethod)):
         raise ConfigurationError(f"@{mark.decorator} marks a method of a service, not {reprlib.repr(function)}")
     marks: tuple[Mark, ...] = getattr(target, _METHOD_MARKS, ())
     if any(other.event == event for other in marks):
-        raise ConfigurationError(f"{target.__qualname__} has @{mark.decorator} twice; keep one")
+        name = getattr(target, "__qualname__", reprlib.repr(target))
+        raise ConfigurationError(f"{name} has @{mark.decorator} twice; keep one")
     # A new tuple: functools.wraps shares the attributes of what it wraps.
-    setattr(target, _METHOD_MARKS, (*marks, mark))
+    try:
+        setattr(target, _METHOD_MARKS, (*marks, mark))
+    except AttributeError:
+        raise ConfigurationError(
+            f"@{mark.decorator} cannot mark {reprlib.repr(function)}; call it in a method of the service"
+        ) from None
     return function
 
 

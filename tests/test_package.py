@@ -39,7 +39,7 @@ IMPORTS: dict[str, set[str]] = {
     "handshake": {"deflate", "errors"},
     "heads": {"http"},
     "http": {"cors", "errors", "routing", "service"},
-    "http1": {"census", "errors", "handshake", "heads", "http", "http_reader", "logs", "upgrade"},
+    "http1": {"arguments", "census", "errors", "handshake", "heads", "http", "http_reader", "logs", "upgrade"},
     "http_reader": {"forwarded", "handshake", "heads", "http", "logs"},
     "listening": {"_speedups", "logs", "proxy_protocol"},
     "logs": set(),
@@ -50,6 +50,7 @@ IMPORTS: dict[str, set[str]] = {
     "routing": {"errors"},
     "server": {
         "_speedups",
+        "arguments",
         "calls",
         "census",
         "deadlines",

@@ -64,33 +64,39 @@ cdef inline void exit_context(Connection connection):
 
 
 cdef int run_handler(Connection connection, HandlerCall handler, object first, object second) except -1:
-    cdef PyObject *value = NULL
-    cdef int outcome
     try:
         if not connection.entered:
             enter_context(connection)
-        if handler.is_async:
-            coroutine = handler.call(connection, first, second)
-            if not connection.hub.task_entered:
-                enter_task(connection.hub)
-            outcome = PyIter_Send(coroutine, <PyObject *>None, &value)
-            result = <object>value
-            Py_DECREF(result)
-            if outcome == PYGEN_NEXT:
-                suspend_handler(connection, handler, coroutine, result)
-                return 0
-            if connection.hub.parked.is_cancelled():
-                spoil_task(connection.hub)
-        else:
-            if connection.hub.task_entered:
-                leave_task(connection.hub)
-            result = handler.call(connection, first, second)
+        if not handler.is_async and connection.hub.task_entered:
+            leave_task(connection.hub)
+        result = handler.call(connection, first, second)
+        if result is not None and type(result) is not str and type(result) is not bytes:
+            # What is returned decides, not what the handler is or wraps
+            coroutine = coroutine_of(result)
+            if coroutine is not None:
+                return step_handler(connection, handler, coroutine)
         handler_returned(connection, handler, result)
     except BaseException as error:
         if connection.hub.task_entered and connection.hub.parked.is_cancelled():
             spoil_task(connection.hub)
         handler_failed(connection, handler, error)
     return 0
+
+
+cdef int step_handler(Connection connection, HandlerCall handler, object coroutine) except -1:
+    """Take the first step of a handler that may suspend."""
+    cdef PyObject *value = NULL
+    cdef int outcome
+    if not connection.hub.task_entered:
+        enter_task(connection.hub)
+    outcome = PyIter_Send(coroutine, <PyObject *>None, &value)
+    result = <object>value
+    Py_DECREF(result)
+    if outcome == PYGEN_NEXT:
+        return suspend_handler(connection, handler, coroutine, result)
+    if connection.hub.parked.is_cancelled():
+        spoil_task(connection.hub)
+    return handler_returned(connection, handler, result)
 
 
 cdef int suspend_handler(Connection connection, HandlerCall handler, object coroutine, object awaited) except -1:

@@ -39,7 +39,7 @@ cdef class HandlerCall:
     cdef object function       # a bound method
     cdef str label             # "Chat.said"
     cdef int event
-    cdef bint is_async
+    cdef bint is_async         # a coroutine function: it need not leave the Task of the one before it
     cdef int positional
     cdef int count
     cdef uint8_t sources[MAX_ARGUMENTS]
@@ -206,6 +206,20 @@ cdef HandlerTask park(Hub hub):
     # In a context of its own: the current one would keep the current connection alive
     parked.task = hub.base_context.run(new_task, parked, loop=hub.loop)
     return parked
+
+
+cdef object coroutine_of(object result):
+    """What is to be stepped if a handler returned something to await, or None."""
+    if PyCoro_CheckExact(result):
+        return result
+    if isinstance(result, (str, bytes, bytearray, memoryview)) or not inspect.isawaitable(result):
+        return None
+    return _wait_for(result)
+
+
+async def _wait_for(awaitable):
+    """Have anything with __await__ the methods of a coroutine."""
+    return await awaitable
 
 
 # ---------------------------------------------------------------------------------------------------------------------
