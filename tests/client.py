@@ -105,29 +105,20 @@ async def open_connection(port: int | None = None, **options) -> tuple[asyncio.S
         port = options["sock"].getpeername()[1]
     if port in TLS:
         options.update(ssl=TLS[port], server_hostname="localhost")
-    loop = asyncio.get_running_loop()
-    reader = CheckedReader(loop=loop)
-    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-    transport, _ = await within(loop.create_connection(lambda: protocol, **options))
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+    return await within(asyncio.open_connection(**options))
 
 
-class CheckedReader(asyncio.StreamReader):
-    """Has all that arrives behind the opening handshake checked, whether somebody reads it or not."""
+def check_from_here(reader: asyncio.StreamReader, *, compressed: bool) -> None:
+    """Have all that arrives from here on checked, whether somebody reads it or not."""
+    checker = Checker(compressed=compressed)
+    checker.feed(reader._buffer)
+    feed_data = reader.feed_data
 
-    def __init__(self, **options) -> None:
-        super().__init__(**options)
-        self._checker: Checker | None = None
+    def feed(data: bytes) -> None:
+        checker.feed(data)
+        feed_data(data)
 
-    def check(self, *, compressed: bool) -> None:
-        """Check from here on."""
-        self._checker = Checker(compressed=compressed)
-        self._checker.feed(self._buffer)
-
-    def feed_data(self, data: bytes) -> None:
-        if self._checker is not None:
-            self._checker.feed(data)
-        super().feed_data(data)
+    reader.feed_data = feed
 
 
 class Client:
@@ -161,7 +152,7 @@ class Client:
         if not self.head.startswith(b"HTTP/1.1 101 "):
             self.transport.abort()
             raise ConnectionError(self.head.decode("latin-1"))
-        self.reader.check(compressed=b"permessage-deflate" in self.head)
+        check_from_here(self.reader, compressed=b"permessage-deflate" in self.head)
 
     # --- What it sends.
 

@@ -8,6 +8,7 @@ import pytest
 
 from fastws import _speedups, ws
 
+from . import reference
 from .client import BINARY, TEXT, frame, take_frames, turns
 from .services import Commanded, Echo, Patient, Watch, at
 from .wires import PacketWire, StreamWire, texts, wired
@@ -247,3 +248,45 @@ async def test_one_broadcast_is_one_chunk_however_many_get_it():
         assert live_chunks() <= before + 2
         await turns()
         assert live_chunks() == before
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What collects in a turn
+
+
+@pytest.mark.parametrize("rooms", [2, 3, 8])
+@pytest.mark.parametrize("order", ["in a row", "alternately"])
+async def test_frames_are_joined_once_for_each_history_in_whatever_order_members_came(rooms, order):
+    """As many chunks as there are rooms, and not one for each member."""
+    async with wired(Watch(), PacketWire, 24) as (connections, wires):
+        for number, connection in enumerate(connections):
+            connection.join(f"room {number % rooms if order == 'alternately' else number * rooms // 24}")
+        before = live_chunks()
+        for number in range(5):
+            for room in range(rooms):
+                assert ws.push_text_to_group(f"room {room}", f"{room}, {number}").queued == 24 // rooms
+        assert connections[0].broadcast_text("all").queued == 24
+        assert connections[0].broadcast_text("again").queued == 24
+        assert live_chunks() - before == rooms
+        await turns()
+        for connection, wire in zip(connections, wires, strict=True):
+            (room,) = (name.removeprefix("room ") for name in connection.groups)
+            assert texts(wire.packets()) == [[*(f"{room}, {number}" for number in range(5)), "all", "again"]]
+
+
+async def test_what_collects_for_single_connections_is_bounded():
+    """Each member holds something of its own, so that frames are copied for each: from 16 MiB on they leave at once."""
+    count, length, rounds = 80, 16_000, 15
+    async with wired(Patient(), PacketWire, count) as (connections, wires):
+        expected = [b"" for _ in wires]
+        for number in range(rounds):
+            for place, connection in enumerate(connections):
+                connection.push_text(f"{place}")
+                expected[place] += reference.frame(TEXT, f"{place}".encode())
+                expected[place] += reference.frame(BINARY, bytes([number]) * length)
+            connections[0].broadcast_binary(bytes([number]) * length)
+        assert sum(connection.buffered for connection in connections) < (1 << 24) + count * length
+        received = [b"".join(wire.packets()) for wire in wires]
+        assert any(received)
+        await turns()
+        assert [early + b"".join(wire.packets()) for early, wire in zip(received, wires, strict=True)] == expected

@@ -6,7 +6,7 @@
 #
 # A fan-out only makes the frame pending at every member: hub.send_dirty() sends it at the end of the turn. Members that
 # were given the same frames this turn hold the same chunk. So the second frame for a member that holds something is not
-# copied per member but joined once: the loop remembers the last chunk it met and what became of it. And when all
+# copied per member but joined once for each chunk that is met, which remembers what became of it. And when all
 # members of a lane still hold exactly the chunk that the last fan-out to the same members left, the frame is joined to
 # that chunk in place, whatever the number of members.
 
@@ -188,16 +188,32 @@ ctypedef struct tally_t:
 
 cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, const manner_t *manner, tally_t *tally) except -1:
     """Make one frame pending at every member that is not skipped; the caller keeps its reference."""
-    cdef chunk_t *met = NULL           # what the last member with something pending held, and what that became
-    cdef chunk_t *joined = NULL
-    cdef chunk_t *pending
-    cdef outlet_t *outlet
+    cdef Hub hub = (<Connection>lane.items[0].connection).hub
     cdef Py_ssize_t before = tally.queued
-    cdef Py_ssize_t i
+    cdef chunk_t *met = NULL
+    cdef bint first = not hub.walking  # else it is called by what a walk has called: joined chunks are that one's
     if (lane.tail_stale or not compressed) and extend_tail(lane, frame, tally.skips):
         tally.matched += lane.count
         tally.queued += lane.count
         return 0
+    hub.walking = True
+    try:
+        walk_lane(lane, frame, compressed, manner, tally, &met if first else NULL)
+    finally:
+        hub.walking = not first
+        forget_joined(met)
+    remember_tail(lane, compressed, tally.queued - before)
+    if tally.queued > before:
+        hub.schedule()
+    return 0
+
+
+cdef int walk_lane(lane_t *lane, chunk_t *frame, bint compressed, const manner_t *manner, tally_t *tally,
+                   chunk_t **met) except -1:
+    """The walk over all members; what a shared chunk becomes with the frame is noted in it, and in *met (or NULL)."""
+    cdef chunk_t *pending
+    cdef outlet_t *outlet
+    cdef Py_ssize_t i
     for i in range(lane.count):
         outlet = lane.items[i]
         if outlet.skipped:
@@ -212,33 +228,54 @@ cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, const manner_t *
         if pending is NULL and not outlet.blocked:
             outlet.pending = frame
             frame.refs += 1
-        elif pending is not NULL and pending is met:
-            outlet.pending = joined
-            joined.refs += 1
-            pending.refs -= 1          # met is held by us: this is never the last reference
-        elif pending is not NULL and pending.refs > 1 and frame_joins(pending, frame):
-            if met is not NULL:
-                chunk_release(met)
-                chunk_release(joined)
-            joined = chunk_concat(pending, frame)
-            if joined is NULL:
-                raise MemoryError
-            met = pending              # takes over the member's reference
-            outlet.pending = joined
-            joined.refs += 1
-        elif not put_frame_chunk(<Connection>outlet.connection, frame, manner):
-            continue
+        elif pending is NULL or met is NULL or not put_joined(outlet, frame, met):
+            if not put_frame_chunk(<Connection>outlet.connection, frame, manner):
+                continue
         outlet.stale |= compressed
         if not outlet.dirty and outlet.pending is not NULL:
             (<Connection>outlet.connection).hub.mark_dirty(outlet)
         tally.queued += 1
-    if met is not NULL:
+    return 0
+
+
+cdef inline bint put_joined(outlet_t *outlet, chunk_t *frame, chunk_t **met) except *:
+    """Join the frame to a pending chunk that others hold, too, once for all of them. False: this is none of those.
+
+    So the bytes are joined as often as there are histories, in whatever order their members come. The chunks that were
+    met are a list: each names its successor, and that the next of them. The list holds a reference to both.
+    """
+    cdef chunk_t *pending = outlet.pending
+    cdef chunk_t *joined = pending.joined
+    cdef Hub hub
+    if joined is NULL:
+        hub = (<Connection>outlet.connection).hub
+        if pending.refs == 1 or not frame_joins(pending, frame) or hub.collected > COLLECT_LEN:
+            return False
+        joined = chunk_concat(pending, frame)
+        if joined is NULL:
+            raise MemoryError
+        hub.collected += joined.capacity
+        joined.joined = met[0]
+        pending.joined = joined
+        met[0] = pending       # takes over the member's reference
+    else:
+        pending.refs -= 1      # the list holds one: this is never the last
+    outlet.pending = joined
+    joined.refs += 1
+    return True
+
+
+cdef void forget_joined(chunk_t *met) noexcept:
+    """Forget what was noted in chunks during a walk."""
+    cdef chunk_t *joined
+    cdef chunk_t *following
+    while met is not NULL:
+        joined = met.joined
+        following = joined.joined
+        met.joined = joined.joined = NULL
         chunk_release(met)
         chunk_release(joined)
-    remember_tail(lane, compressed, tally.queued - before)
-    if tally.queued > before:
-        (<Connection>lane.items[0].connection).hub.schedule()
-    return 0
+        met = following
 
 
 cdef bint push_masked(Connection connection, const chunk_t *frame, const manner_t *manner) except *:
@@ -283,7 +320,7 @@ cdef bint put_frame_chunk(Connection connection, chunk_t *frame, const manner_t 
     """The cases that are not shared: something of its own is pending, the frame is long, or the peer is slow."""
     cdef outlet_t *outlet = &connection.outlet
     cdef chunk_t *own
-    if not outlet.blocked and frame_joins(outlet.pending, frame):
+    if not outlet.blocked and frame_joins(outlet.pending, frame) and connection.hub.collects(frame.length):
         own = own_pending(connection, frame.length)
         if not chunk_append(own, frame):
             raise MemoryError

@@ -26,7 +26,8 @@ cdef enum:
     BORROW_LEN_SHARED = 32768  # likewise where many are sent the same
     MAX_PARTS = 16             # borrowed payloads among the bytes of a chunk
     MAX_CHUNK_VECTORS = 33     # and what they make of it: all of them, and what lies before, between and behind
-    JOIN_LEN = 262144          # bytes; frames of one turn are joined up to this
+    JOIN_LEN = 262144          # bytes; frames of one turn for one connection are joined up to this
+    COLLECT_LEN = 16777216     # bytes; likewise for all connections, each shared chunk counted once
 
     NEED_MORE = 0
 
@@ -117,7 +118,7 @@ ctypedef struct part_t:
     PyObject *owner            # what keeps the data alive; owned
 
 
-ctypedef struct chunk_t:
+cdef struct chunk_s:
     size_t refs
     uint64_t serial            # never used twice, so that a remembered chunk cannot be mistaken for its successor
     uint8_t *data              # length bytes of capacity; behind the struct or in a block of their own
@@ -127,8 +128,11 @@ ctypedef struct chunk_t:
     size_t part_count
     size_t part_len            # bytes of all parts
     PyObject *key              # of the message, for those who conflate; owned
+    chunk_s *joined            # during a fan-out: what this becomes with the new frame; see walk_lane()
     size_t waiting             # backlogs that it waits in
     bint whole                 # one message that no other refers to: it may be dropped
+
+ctypedef chunk_s chunk_t
 
 
 cdef uint64_t chunk_serial = 0
@@ -160,6 +164,7 @@ cdef chunk_t *chunk_new(size_t capacity) noexcept nogil:
     chunk.part_count = 0
     chunk.part_len = 0
     chunk.key = NULL
+    chunk.joined = NULL
     chunk.waiting = 0
     chunk.whole = False
     return chunk

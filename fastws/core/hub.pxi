@@ -9,8 +9,8 @@
 # the rest to the turns after it. Who is written to meanwhile does not wait for that: everything else that collected in a
 # turn is sent before the next slice, and if it is for one who still waits for its slice, then with what that would bring.
 #
-# What bounds memory goes before that: where a member still holds so much that a frame cannot be joined to it (JOIN_LEN), the
-# call sends that to make room, one by one and at once.
+# What bounds memory goes before that: where a member still holds so much that a frame cannot be joined to it (JOIN_LEN), or
+# all together hold so much that no other does (COLLECT_LEN), the call sends that to make room, one by one and at once.
 #
 # A peer that has more to say than its share (WORK_A_TURN) is not read from any more and queues up. What a few such shares
 # make (WORK_OF_ALL) is all that a turn does for peers with much to say: when it is used up the rest of the queue waits for
@@ -84,6 +84,8 @@ cdef class Hub:
     cdef size_t later_pos      # of these, done
     cdef public size_t slice_sends
     cdef size_t gil_sends      # see RELEASE_GIL_SENDS
+    cdef size_t collected      # of COLLECT_LEN: bytes that collect for single connections
+    cdef bint walking          # a fan-out is making its frame pending
     cdef senders_t senders
     cdef chunk_t *cork         # a chunk with room for many replies, lent to `current`
     cdef list doomed           # connections to fail when no fan-out is under way
@@ -185,6 +187,13 @@ cdef class Hub:
             self.call_soon(self.flush_callback)
             self.flush_scheduled = True
 
+    cdef inline bint collects(self, size_t length) noexcept:
+        """Whether so many bytes more may collect for one connection; if not, they are to be sent at once."""
+        if self.collected > COLLECT_LEN:
+            return False
+        self.collected += length
+        return True
+
     cdef bint mark_dirty(self, outlet_t *outlet) except False:
         """Have the outlet's pending frames sent at the end of the turn."""
         cdef size_t capacity
@@ -209,6 +218,7 @@ cdef class Hub:
         """
         self.flush_scheduled = False
         self.turn += 1
+        self.collected = 0
         try:
             self.send_dirty()
             self.close_doomed()

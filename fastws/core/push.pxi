@@ -34,7 +34,7 @@ cdef bint push_frame(Connection connection, uint8_t kind, const uint8_t *payload
         put_alone(connection, chunk)
     else:
         put_pending(connection, kind, payload, length, owner)
-    settle(connection)
+    settle(connection, length)
     return not outlet.sealed
 
 
@@ -201,20 +201,22 @@ cdef chunk_t *own_pending(Connection connection, size_t needed) except NULL:
     return chunk
 
 
-cdef inline int settle(Connection connection) except -1:
-    """Decide when what is pending goes out."""
+cdef inline int settle(Connection connection, size_t length) except -1:
+    """Decide when what is pending goes out, of which so many bytes were added."""
     cdef outlet_t *outlet = &connection.outlet
     cdef Hub hub = connection.hub
-    if hub.current is connection or outlet.dirty & DIRTY_THIS_TURN or outlet.pending is NULL:
+    if hub.current is connection or outlet.pending is NULL:
         return 0
     # First of all: a loop that is closed refuses, and the descriptor may be somebody else's by then
     hub.schedule()
     # Without a socket of its own (TLS) each write costs a record and its encryption: one a turn
-    if hub.current is not None or outlet.turn == hub.turn or outlet.fd < 0:
-        hub.mark_dirty(outlet)
-    else:
+    if hub.current is None and outlet.turn != hub.turn and outlet.fd >= 0 and not outlet.dirty & DIRTY_THIS_TURN:
         outlet.turn = hub.turn
         connection.send_now()
+    elif not hub.collects(length):
+        connection.send_now()
+    elif not outlet.dirty & DIRTY_THIS_TURN:
+        hub.mark_dirty(outlet)
     return 0
 
 
@@ -227,7 +229,7 @@ cdef int push_control(Connection connection, uint8_t opcode, bytes payload) exce
     if outlet.blocked:
         return queue_frame(outlet, opcode, data, PyBytes_GET_SIZE(payload))
     put_pending(connection, opcode, data, PyBytes_GET_SIZE(payload), payload)
-    return settle(connection)
+    return settle(connection, PyBytes_GET_SIZE(payload))
 
 
 cdef int push_bytes(Connection connection, bytes data) except -1:
