@@ -7,13 +7,15 @@ path, the query and the request, and returns `str`, `bytes`, a `Response`, or an
 from __future__ import annotations
 
 import json as jsonlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from .cors import Cors
-from .errors import FastWSError
+from .errors import ConfigurationError, FastWSError
+from .files import Answer, Files, OpenFile
 from .service import REQUIRED, check_path, mark_class, mark_method
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ __all__ = [
     "base_path",
     "cors",
     "delete",
+    "files",
     "get",
     "head",
     "options",
@@ -153,6 +156,41 @@ def cors(
         return marked or mark_method(target, "cors", allowed)
 
     return annotate
+
+
+def files(
+    path: str,
+    directory: str | os.PathLike[str],
+    *,
+    index: str | None = "index.html",
+    headers: _HeadersInput | None = None,
+) -> Files:
+    """Serve the files of a directory at a path below the base path; annotates a class, or is an attribute of it.
+
+    ::
+
+        @http.base_path("/")
+        @http.files("/static", Path(__file__).parent / "static")
+        class Site: ...
+
+    GET and HEAD are answered, with ranges and conditions (RFC 9110 sections 13 and 14). The name decides the type.
+    Nothing leads out of the directory: symbolic links are not followed, wherever they lead, and names that begin with a
+    dot, but ``.well-known``, are not found. A file is read piece by piece, as the client takes it.
+
+    Args:
+        path: the files are found below it, also in folders of the directory.
+        directory: has to be there when the class is served; a relative path begins where the program was started.
+        index: the name of the file that answers for a folder; None answers none.
+        headers: further header fields of all files, such as ``{"Cache-Control": "max-age=3600"}``.
+
+    Raises:
+        ConfigurationError: an argument is not what it may be, or, when the class is served, there is no such directory.
+    """
+    try:
+        fields = [] if headers is None else _check_headers(headers)
+    except ValueError as error:
+        raise ConfigurationError(f"http.files: headers: {error}") from None
+    return Files(path, directory, index, fields)
 
 
 # --- Requests.
@@ -387,8 +425,35 @@ class Response:
         if self.body and not any(name.lower() == b"content-type" for name, _ in self.headers):
             self.headers.append((b"Content-Type", _TEXT if isinstance(body, str) else _BYTES))
 
+    @property
+    def length(self) -> int:
+        """Bytes of the body."""
+        return len(self.body)
+
     def __repr__(self) -> str:
-        return f"<Response {self.status}, {len(self.body)} bytes>"
+        return f"<Response {self.status}, {self.length} bytes>"
+
+
+class FileResponse(Response):
+    """An answer whose body is a part of a file.
+
+    Attributes:
+        file: the file.
+        start: where the part begins.
+    """
+
+    __slots__ = ("_length", "file", "start")
+
+    def __init__(self, file: OpenFile, start: int, length: int, status: int) -> None:
+        super().__init__(status=status)
+        self.file = file
+        self.start = start
+        self._length = length
+
+    @property
+    def length(self) -> int:
+        """Bytes of the part."""
+        return self._length
 
 
 class Refuse(FastWSError):
@@ -468,12 +533,24 @@ def to_response(result: object) -> Response:
     """
     if isinstance(result, Response):
         return result
+    if isinstance(result, Answer):
+        return _of_file(result)
     if result is None:
         return Response(status=204)
     if isinstance(result, (str, bytes, bytearray, memoryview)):
         return Response(result)
     body = jsonlib.dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(body, headers=(("Content-Type", "application/json"),))
+
+
+def _of_file(answer: Answer) -> Response:
+    status, fields, file, start, length = answer
+    if file is not None:
+        response: Response = FileResponse(file, start, length, status)
+    else:
+        response = Response(b"" if status == 304 else phrase(status) + "\n", status)
+    response.headers.extend(fields)
+    return response
 
 
 # --- Calls.

@@ -8,7 +8,9 @@ bytes, and then reading is paused.
 
 Whatever a connection waits for has a deadline of its own (`_arm`): what is being read (`Reading`), and BLOCKED (the
 client does not read), CLOSING (the last response is on its way) and UPGRADING (an async `on_upgrade` runs); HANDLING
-(an async resource runs) has none.
+(an async resource runs, or a disk is waited for) has none.
+
+A file is sent by the same pump: a piece of it, and the next one when the client has taken all of that.
 
 Bytes that are no HTTP, or too many, end the connection after a last response. Unread input would make the kernel reset
 the connection and take that response along, so the end is said first (a FIN), and input is discarded until the client
@@ -27,7 +29,7 @@ from .census import uncounted
 from .errors import HandshakeError
 from .handshake import accept, check
 from .heads import encode_head, error_response
-from .http import Refuse, Response, call, to_response
+from .http import FileResponse, Refuse, Response, call, to_response
 from .http_reader import HttpLimits, Reading, RequestReader
 from .logs import Log
 from .upgrade import Upgrade, call_handler, conclude
@@ -56,6 +58,8 @@ A_TURN: Final = 8
 # What is as much work as an answer (Turns).
 INPUT_OF_ONE: Final = 1024  # bytes that are read
 OUTPUT_OF_ONE: Final = 16384  # and that are written
+
+FILE_PIECE: Final = 1 << 16  # bytes of a file that are read, and wait for the client, at a time
 
 # How long a client may take to end a connection that we ended, or make no progress in reading the last response.
 CLOSE_TIMEOUT: Final = 5.0  # seconds
@@ -143,6 +147,18 @@ class _Upgrading(NamedTuple):
     timeout: float | None
 
 
+class _Download:
+    """A file on its way, and whether another request may follow it."""
+
+    __slots__ = ("file", "keep_alive", "left", "position")
+
+    def __init__(self, response: FileResponse, keep_alive: bool) -> None:
+        self.file = response.file
+        self.position = response.start
+        self.left = response.length
+        self.keep_alive = keep_alive
+
+
 class HttpProtocol(asyncio.Protocol):
     """The protocol of an accepted connection until it closes or becomes a WebSocket.
 
@@ -157,11 +173,13 @@ class HttpProtocol(asyncio.Protocol):
         "_armed",
         "_behind_proxy",
         "_done",
+        "_download",
         "_exchange",
         "_input",
         "_lost",
         "_paused",
         "_reader",
+        "_reading_file",
         "_release",
         "_secure",
         "_server",
@@ -190,6 +208,8 @@ class HttpProtocol(asyncio.Protocol):
         self._task: asyncio.Future[Any] | None = None
         self._exchange: Exchange | None = None
         self._upgrading: _Upgrading | None = None
+        self._download: _Download | None = None
+        self._reading_file = False  # in a thread
         self._paused = False
         self._writable = True
         self._waits = False  # for a turn
@@ -260,9 +280,9 @@ class HttpProtocol(asyncio.Protocol):
         self._writable = False
 
     def resume_writing(self) -> None:
-        """Go on answering."""
+        """Go on answering, in a later turn: asyncio's transports lose a connection twice that ends in here."""
         self._writable = True
-        self._pump()
+        self._wait_for_turn()
 
     # The default eof_received closes the connection: who half-closes it while a resource runs counts as gone, because
     # nothing tells the two apart.
@@ -276,7 +296,7 @@ class HttpProtocol(asyncio.Protocol):
         """
         if self._upgrading is not None:
             self._cancel()
-        elif self._task is None and not self._done:
+        elif self._task is None and self._download is None and not self._done:
             self._close(linger=False)
 
     def give_up(self) -> None:
@@ -311,15 +331,18 @@ class HttpProtocol(asyncio.Protocol):
         reader = self._reader
         turns = self._server.turns
         answers, pieces = A_TURN, 1
-        while self._task is None and self._writable and not self._done:
-            if not reader.exchanges and (not self._input or reader.reading is Reading.ENDED):
+        while self._task is None and self._writable and not self._done and not self._reading_file:
+            answering = bool(self._download or reader.exchanges)
+            if not answering and (not self._input or reader.reading is Reading.ENDED):
                 break
-            if not turns.has_room() or not (answers if reader.exchanges else pieces):
-                if not self._waits:
-                    self._waits = True
-                    turns.wait(self._go_on)
+            if not turns.has_room() or not (answers if answering else pieces):
+                self._wait_for_turn()
                 break
-            if reader.exchanges:
+            if self._download is not None:
+                answers -= 1
+                self._armed = None
+                self._read_file(self._download)
+            elif reader.exchanges:
                 answers -= 1
                 self._armed = None
                 self._answer(reader.exchanges.popleft())
@@ -333,6 +356,11 @@ class HttpProtocol(asyncio.Protocol):
             self._invite_body()
             self._hold_back()
             self._arm()
+
+    def _wait_for_turn(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._server.turns.wait(self._go_on)
 
     def _go_on(self) -> None:
         self._waits = False
@@ -458,7 +486,7 @@ class HttpProtocol(asyncio.Protocol):
         request = exchange.request
         keep_alive = exchange.keep_alive and not self._server.closing
         is_head = request is not None and request.method == "HEAD"
-        length = len(response.body)
+        length = response.length
         head = encode_head(
             response,
             None if is_head and not length else length,
@@ -466,17 +494,68 @@ class HttpProtocol(asyncio.Protocol):
             old=request is not None and request.http_version == "1.0",
             further=() if exchange.cors is None or request is None else exchange.cors.fields(request, response),
         )
-        if length and not is_head:
+        if isinstance(response, FileResponse):
+            self._transport.write(head)
+            if length and not is_head:
+                self._download = _Download(response, keep_alive)
+                # Tell us when it has taken all of a piece. Not 0: over TLS asyncio's pauses then where nothing waits
+                self._transport.set_write_buffer_limits(high=1)
+        elif length and not is_head:
             # Not writelines: asyncio's of CPython 3.12 and 3.13.0 never tells us to pause
             self._transport.write(head + response.body)
-            self._server.turns.spend(len(response.body) // OUTPUT_OF_ONE)
+            self._server.turns.spend(length // OUTPUT_OF_ONE)
         else:
             self._transport.write(head)
         if self._server.access_log:
-            _log(request, response.status, len(response.body))
-        if not keep_alive:
-            unread = self._reader.reading is not Reading.IDLE or self._input or self._reader.exchanges
-            self._close(linger=bool(unread))
+            _log(request, response.status, length)
+        if not keep_alive and self._download is None:
+            self._end()
+
+    def _end(self) -> None:
+        """Close after the last response."""
+        unread = self._reader.reading is not Reading.IDLE or self._input or self._reader.exchanges
+        self._close(linger=bool(unread))
+
+    def _read_file(self, download: _Download) -> None:
+        """Send the next piece of a file, now if the kernel has it in memory."""
+        if self._transport.is_closing():
+            self._download = None
+            return
+        length = min(download.left, FILE_PIECE)
+        piece = download.file.read_cached(download.position, length)
+        if piece is not None:
+            self._send_piece(download, piece)
+            return
+        self._reading_file = True
+        reading = self._server.loop.run_in_executor(None, download.file.read, download.position, length)
+        reading.add_done_callback(functools.partial(self._file_read, download))
+
+    def _file_read(self, download: _Download, reading: asyncio.Future[bytes]) -> None:
+        self._reading_file = False
+        failure = asyncio.CancelledError() if reading.cancelled() else reading.exception()
+        if self._done or self._transport.is_closing():
+            self._download = None
+        elif failure is not None:
+            self._transport.abort()
+            logger.error("a file could not be read: %s", repr(failure))
+        else:
+            self._send_piece(download, reading.result())
+            self._pump()
+
+    def _send_piece(self, download: _Download, piece: bytes) -> None:
+        if not piece:
+            # It has become shorter, and what was announced cannot be sent any more
+            self._download = None
+            self._transport.abort()
+            return
+        self._transport.write(piece)
+        self._server.turns.spend(len(piece) // OUTPUT_OF_ONE)
+        download.position += len(piece)
+        download.left -= len(piece)
+        if not download.left:
+            self._download = None
+            if not download.keep_alive or self._server.closing:
+                self._end()
 
     def _invite_body(self) -> None:
         """Send the 100 that a client waits for, once it is its request's turn (RFC 9110 section 10.1.1)."""
@@ -502,7 +581,7 @@ class HttpProtocol(asyncio.Protocol):
         phase: Reading | _Waiting
         if self._upgrading is not None:
             phase = _Waiting.UPGRADING
-        elif self._task is not None:
+        elif self._task is not None or self._reading_file:
             phase = _Waiting.HANDLING
         elif not self._writable:
             phase = _Waiting.BLOCKED
@@ -551,6 +630,7 @@ class HttpProtocol(asyncio.Protocol):
     def _leave(self) -> None:
         """Let go of the server and the reader: the connection is lost, or a WebSocket."""
         self._done = True
+        self._download = None
         self._server.deadlines.clear(self)
         self._server.census.end_handshake(self)
         self._server.left(self)

@@ -7,6 +7,7 @@ wrong is said then: which class, which method, and what to write instead.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import reprlib
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .cors import Cors
+    from .http import Request
 
 __all__ = [
     "REQUIRED",
     "Argument",
+    "Bundle",
     "Handler",
     "Match",
     "PathTemplate",
@@ -43,6 +46,7 @@ __all__ = [
     "is_token",
     "join",
     "mark_class",
+    "mark_files",
     "mark_method",
     "normal_origin",
 ]
@@ -121,6 +125,47 @@ def mark_class(cls: _C, kind: str, options: object) -> _C:
         raise ConfigurationError(f"{cls.__name__} has @{decorator} twice; keep one")
     setattr(cls, _CLASS_MARKS, {**marks, kind: options})
     return cls
+
+
+class Bundle:
+    """What answers GET at a path and all below it, such as the files of a directory.
+
+    Attributes:
+        path: joined to the base path.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def check(self, label: str) -> None:
+        """Raise a ConfigurationError if it cannot be served; `label` says whose it is."""
+        raise NotImplementedError
+
+    async def answer(self, request: Request, file: str) -> object:
+        """Answer a request for what is left of the path."""
+        raise NotImplementedError
+
+
+def mark_files(cls: _C, bundle: Bundle) -> _C:
+    """Note that a class serves a bundle, one of several perhaps, and return the class unchanged."""
+    if not isinstance(cls, type):
+        raise ConfigurationError(f"@http.files annotates a class, not {reprlib.repr(cls)}")
+    marks = vars(cls).get(_CLASS_MARKS, {})
+    setattr(cls, _CLASS_MARKS, {**marks, "files": (*marks.get("files", ()), bundle)})
+    return cls
+
+
+def _bundles(target: object, cls: type) -> list[Bundle]:
+    """Return what a class or its instance has as annotations and as attributes, those that it inherits first."""
+    found: list[Bundle] = []
+    attributes: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        found.extend(vars(base).get(_CLASS_MARKS, {}).get("files", ()))
+        attributes.update(vars(base))
+    if not isinstance(target, type):
+        with contextlib.suppress(TypeError):  # it has slots
+            attributes.update(vars(target))
+    return [*found, *(member for member in attributes.values() if isinstance(member, Bundle))]
 
 
 def mark_method(function: _F, event: str | tuple[str, str], options: object = None) -> _F:
@@ -465,8 +510,9 @@ def compile(target: object) -> Service:
     cls = target if isinstance(target, type) else type(target)
     marks = _class_marks(cls)
     methods = _method_marks(cls)
-    _check_class(target, cls, marks, methods)
-    instance = _instantiate(target) if isinstance(target, type) else target
+    instance = _instantiate(target) if isinstance(target, type) and marks else target
+    bundles = _bundles(instance, cls)
+    _check_class(target, cls, marks, methods, bundles)
     upgrade = marks.get("upgrade_path")
     base_path = join(marks["base_path"])
     upgrade_path = None if upgrade is None else _template(cls, base_path, upgrade.path, _reserved_names())
@@ -484,10 +530,13 @@ def compile(target: object) -> Service:
             path = _template(cls, base_path, mark.event[1], _RESOURCE_ARGUMENTS)
             cors = _cors_of(methods[name], marks)
             resources.append(_compile_resource(function, label, mark.event[0], path, cors))
+    resources.extend(_compile_bundle(bundle, cls, base_path, marks.get("cors")) for bundle in bundles)
     return Service(cls.__name__, cls, instance, base_path, upgrade, upgrade_path, handlers, tuple(resources))
 
 
-def _check_class(target: object, cls: type, marks: dict[str, Any], methods: dict[str, tuple[Mark, ...]]) -> None:
+def _check_class(
+    target: object, cls: type, marks: dict[str, Any], methods: dict[str, tuple[Mark, ...]], bundles: list[Bundle]
+) -> None:
     if not marks and not methods:
         raise ConfigurationError(
             f"{reprlib.repr(target)} is no service; give a class annotated with @http.base_path and "
@@ -496,17 +545,17 @@ def _check_class(target: object, cls: type, marks: dict[str, Any], methods: dict
     if "base_path" not in marks:
         raise ConfigurationError(f'{cls.__name__} has no base path; annotate the class with @http.base_path("/...")')
     if "upgrade_path" not in marks:
-        _check_without_upgrade(cls, methods)
-    _check_cors(cls, marks, methods)
+        _check_without_upgrade(cls, methods, bundles)
+    _check_cors(cls, marks, methods, bundles)
 
 
-def _check_cors(cls: type, marks: dict[str, Any], methods: dict[str, tuple[Mark, ...]]) -> None:
+def _check_cors(cls: type, marks: dict[str, Any], methods: dict[str, tuple[Mark, ...]], bundles: list[Bundle]) -> None:
     for name, own in methods.items():
         if any(mark.event == "cors" for mark in own) and not any(mark.is_resource for mark in own):
             raise ConfigurationError(
                 f"{cls.__name__}.{name} has @http.cors and answers no request; annotate it with @http.get or another"
             )
-    if "cors" in marks and not any(mark.is_resource for _, mark in _flatten(methods)):
+    if "cors" in marks and not bundles and not any(mark.is_resource for _, mark in _flatten(methods)):
         raise ConfigurationError(
             f"{cls.__name__} has @http.cors and no resource; whom its WebSocket admits say "
             f"@ws.upgrade_path(allowed_origins=...)"
@@ -519,14 +568,14 @@ def _cors_of(own: tuple[Mark, ...], marks: dict[str, Any]) -> Cors | None:
     return found  # type: ignore[no-any-return]
 
 
-def _check_without_upgrade(cls: type, methods: dict[str, tuple[Mark, ...]]) -> None:
+def _check_without_upgrade(cls: type, methods: dict[str, tuple[Mark, ...]], bundles: list[Bundle]) -> None:
     for name, mark in _flatten(methods):
         if isinstance(mark.event, str) and mark.event not in _SERVER_EVENTS | {"cors"}:
             raise ConfigurationError(
                 f"{cls.__name__}.{name} has @{mark.decorator}, but {cls.__name__} serves no WebSocket; "
                 f'annotate the class with @ws.upgrade_path("/...")'
             )
-    if all(isinstance(mark.event, str) for _, mark in _flatten(methods)):
+    if not bundles and all(isinstance(mark.event, str) for _, mark in _flatten(methods)):
         raise ConfigurationError(
             f"{cls.__name__} has nothing to serve; annotate the class with @ws.upgrade_path, or a method with @http.get"
         )
@@ -605,6 +654,12 @@ def _compile_resource(
     event = f"{method} {path.text}"
     handler = Handler(event, label, function, is_async(function, label), positional, keywords)
     return Resource(method, path, handler, arguments, cors)
+
+
+def _compile_bundle(bundle: Bundle, cls: type, base_path: str, cors: Cors | None) -> Resource:
+    bundle.check(cls.__name__)
+    path = _template(cls, base_path, join(bundle.path, "{file...}"), _RESOURCE_ARGUMENTS)
+    return _compile_resource(bundle.answer, f"{cls.__name__}'s http.files({bundle.path!r})", "GET", path, cors)
 
 
 def _compile_argument(parameter: inspect.Parameter, label: str, path: PathTemplate) -> Argument:
