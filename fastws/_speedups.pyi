@@ -434,12 +434,14 @@ class Hub:
     @property
     def helping(self) -> int:
         """Threads that help, from the first large fan-out on."""
-    def attach(self) -> None:
-        """Count one more server or client on this loop."""
+    def attach(self, on_loop_closed: Callable[[], None] | None = None) -> None:
+        """Count one more server or client on this loop, to be called if the loop is closed before it detaches."""
     def offer(self, endpoint: Endpoint, *owners: object) -> None:
         """Let a service be found by its class and by its instance, until they are given to `detach`."""
-    def detach(self, endpoints: Iterable[Endpoint] = ()) -> asyncio.Task[None] | None:
-        """Count one less, which served these; with the last the registries are emptied.
+    def detach(
+        self, endpoints: Iterable[Endpoint] = (), on_loop_closed: Callable[[], None] | None = None
+    ) -> asyncio.Task[None] | None:
+        """Count one less, which served these and gave this to `attach`; with the last the registries are emptied.
 
         Returns the task to wait for.
         """

@@ -31,6 +31,7 @@ import inspect
 import logging
 import os
 import sys
+import weakref
 import zlib
 
 from fastws.errors import (
@@ -147,6 +148,7 @@ include "core/endpoint.pxi"      # what the connections of one service share
 include "core/connection.pxi"    # one live connection: what it knows, what a read brings, its face
 include "core/turns.pxi"         # who has to stop reading, and how it goes on
 include "core/transport.pxi"     # a socket watched by uvloop's libuv, for connections over plain TCP
+include "core/loop.pxi"          # a loop that is closed under those whom it serves
 include "core/dispatch.pxi"      # from an event to its handler
 include "core/closing.pxi"       # the closing handshake, failing, letting go
 include "core/timing.pxi"        # ping, pong, idle and all deadlines

@@ -80,13 +80,13 @@ class Listener:
         self._paused = False
         self._short = False  # from the first pause until accepting went well for a while
         self._ceiling = sys.maxsize  # the lowest number of a descriptor that tells of a shortage
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to accept."""
         self._has_room()
         self._start_accepting()
-        self._watching = self._loop.create_task(self._watch())
+        self._watch_later()
 
     def stop(self) -> None:
         """Accept no more."""
@@ -135,17 +135,19 @@ class Listener:
             self._short = True
             logger.warning("accepting pauses: %s", reason)
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(WATCH_INTERVAL)
-            if not self._has_room():
-                self._pause("open files are near their limit")
-            elif self._paused:
-                self._paused = False
-                self._start_accepting()
-            elif self._short:
-                self._short = False
-                logger.info("accepting goes on")
+    def _watch_later(self) -> None:
+        self._watching = self._loop.call_later(WATCH_INTERVAL, self._watch)
+
+    def _watch(self) -> None:
+        self._watch_later()
+        if not self._has_room():
+            self._pause("open files are near their limit")
+        elif self._paused:
+            self._paused = False
+            self._start_accepting()
+        elif self._short:
+            self._short = False
+            logger.info("accepting goes on")
 
     def _has_room(self) -> bool:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

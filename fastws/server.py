@@ -162,12 +162,12 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._hub = hub = hub_of_thread(self.loop, _headers_of, Query)
-        hub.attach()
+        hub.attach(self._lose_loop)
         try:
             self._prepare(hub)
             await self._listen(hub)
         except BaseException:
-            hub.detach(self._endpoints.values())
+            hub.detach(self._endpoints.values(), self._lose_loop)
             self._hub = None
             raise
         try:
@@ -493,9 +493,18 @@ class Server:
     async def _detach(self) -> None:
         """Let go of what all servers on the loop share."""
         self.deadlines.close()
-        parked = self._entered("server.close").detach(self._endpoints.values())
+        parked = self._entered("server.close").detach(self._endpoints.values(), self._lose_loop)
         if parked is not None:
             await self._wait([parked], GRACE)
+        self._calls.end()
+        self._ended.set()
+
+
+    def _lose_loop(self) -> None:
+        """Give back what it holds of the system: the loop is closed under it, and nobody can be told."""
+        if self._listens:
+            _do_all((self._listener.stop, self._sockets.close))
+        self.deadlines.close()
         self._calls.end()
         self._ended.set()
 

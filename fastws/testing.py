@@ -180,8 +180,12 @@ async def connected_pair(
         yield server_side, client_side
     finally:
         server_side.close()
-        while any(endpoint.live for endpoint in endpoints):  # noqa: ASYNC110 (the core knows no event to wait for)
-            await asyncio.sleep(0)
+        ended = asyncio.Event()
+        for endpoint in endpoints:
+            endpoint.on_empty = ended.set
+        while any(endpoint.live for endpoint in endpoints):
+            ended.clear()
+            await ended.wait()
         parked = hub.detach(endpoints)
         if parked is not None:
             await asyncio.wait([parked])

@@ -175,6 +175,25 @@ cdef void release_connection(Connection connection):
         connection.endpoint.on_empty()
 
 
+cdef int lose_connection(Connection connection) except -1:
+    """End a connection whose loop is closed: nothing of it can run any more."""
+    cdef bint known = connection.state != CLOSED
+    connection.unplug()
+    reader_reset(&connection.reader)
+    connection.state = CLOSED
+    if not connection.close_received and not connection.close_sent:
+        connection.code = 1006
+    connection.inbox = connection.leftover = connection.drain_waiters = None
+    connection.address = connection.remote_address
+    connection.transport = None
+    connection.context = None
+    connection.busy = False
+    if known:
+        leave_registries(connection)
+    release_connection(connection)
+    return 0
+
+
 cdef void overflowed(Connection connection):
     """The peer does not read what is sent to it: drop all but what it has the beginning of, and end with that.
 

@@ -245,8 +245,8 @@ cdef class Connection:
                 return work
             result = NULL
             kind = reader_next(&self.reader, &position, end, &result)
-            if inflated_len:
-                work += take_inflated_len() >> 8
+            if self.reader.inflated_len:
+                work += take_inflated_len(&self.reader) >> 8
             if kind == EVENT_NONE:
                 continue
             if kind < 0:

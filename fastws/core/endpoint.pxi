@@ -42,6 +42,7 @@ cdef class Endpoint:
                   close_timeout):
         cdef dict calls = {handler.event: HandlerCall(handler, path_names) for handler in handlers}
         self.hub = hub
+        hub.endpoints.add(self)
         self.name = name
         self.members = Members()
         self.owners = ()

@@ -47,7 +47,7 @@ cdef extern from *:
     """
     void fastws_expect_large_blocks(size_t length) noexcept
 
-cdef dict hubs = {}            # thread id -> the Hub that serves there
+cdef dict hubs = {}            # thread id -> list of the Hubs that serve there, one for each loop
 cdef Py_ssize_t live_hubs = 0
 
 
@@ -67,6 +67,7 @@ cdef class Hub:
     cdef unsigned long thread_id
     cdef object base_context   # what was current when serving began; handlers run in copies of it
     cdef Py_ssize_t users      # servers and clients that hold this hub
+    cdef list on_loop_closed   # what to call should the loop be closed under them
     # Receiving
     cdef uint8_t *receive_ptr
     cdef object receive_view
@@ -113,6 +114,7 @@ cdef class Hub:
     cdef uint64_t last_id
     cdef readonly dict groups  # name -> Group
     cdef readonly dict stored  # name -> Connection
+    cdef set endpoints         # of all services that are served here
     cdef dict services         # id of the class or instance that is served -> list of its Endpoints
     cdef object retired        # OrderedDict of the names of removed groups: its oldest leaves in one step, a dict's does not
     cdef dict deflaters        # (window bits, level, threshold) -> the Deflater that all connections with these share
@@ -139,6 +141,8 @@ cdef class Hub:
         self.get_buffer = self._get_buffer
         self.turn = 1
         self.flush_callback = self._flush
+        self.on_loop_closed = []
+        self.endpoints = set()
         self.doomed = []
         self.crossed = set()
         link_init(&self.backlogs, NULL)
@@ -478,6 +482,7 @@ cdef class Hub:
         return self.last_id
 
     cdef int withdraw(self, Endpoint endpoint) except -1:
+        self.endpoints.discard(endpoint)
         for owner in endpoint.owners:
             endpoints = self.services.get(identity(owner))
             if endpoints is not None and endpoint in endpoints:
@@ -504,7 +509,8 @@ cdef class Hub:
 
     def make_transport(self, int fd, protocol):
         """Make a transport for a connected socket, which closes it; OSError: the socket stays the caller's."""
-        guard_close(self.loop)
+        if not self.users:
+            guard_close(self.loop)
         return SocketTransport.__new__(SocketTransport, self, fd, protocol)
 
     def limit_backlog(self, size_t most):
@@ -532,10 +538,14 @@ cdef class Hub:
     def helping(self):
         return 0 if self.senders.crew is NULL else self.senders.crew.count
 
-    def attach(self):
-        """Count one more server or client on this loop."""
+    def attach(self, on_loop_closed=None):
+        """Count one more server or client on this loop, to be called if the loop is closed before it detaches."""
+        if self.users == 0:
+            hubs.setdefault(self.thread_id, []).append(self)
         self.users += 1
-        hubs[self.thread_id] = self
+        if on_loop_closed is not None:
+            self.on_loop_closed.append(on_loop_closed)
+        guard_close(self.loop)
 
     def offer(self, Endpoint endpoint not None, *owners):
         """Let a service be found by its class and by its instance."""
@@ -543,18 +553,31 @@ cdef class Hub:
         for owner in owners:
             self.services.setdefault(identity(owner), []).append(endpoint)
 
-    def detach(self, endpoints=()):
+    def detach(self, endpoints=(), on_loop_closed=None):
         """Count one less, which served these; with the last the registries are emptied.
 
         Returns the task to wait for, or None.
         """
+        if not self.users:
+            return None        # the loop was closed
         for endpoint in endpoints:
             self.withdraw(endpoint)
+        if on_loop_closed is not None:
+            self.on_loop_closed.remove(on_loop_closed)
         self.users -= 1
         if self.users:
             return None
-        if hubs.get(self.thread_id) is self:
-            del hubs[self.thread_id]
+        self.retire()
+        unguard_close(self.loop)
+        return self.retire_task()
+
+    cdef int retire(self) except -1:
+        """Serve nobody any more."""
+        cdef list found = hubs.get(self.thread_id)
+        if found is not None and self in found:
+            found.remove(self)
+            if not found:
+                del hubs[self.thread_id]
         if self.tick_handle is not None:
             self.tick_handle.cancel()
             self.tick_handle = None
@@ -566,8 +589,27 @@ cdef class Hub:
         self.groups.clear()
         self.stored.clear()
         self.services.clear()
+        self.endpoints.clear()
         self.retired.clear()
-        return self.retire_task()
+        return 0
+
+    cdef int lose_loop(self) except -1:
+        """The loop is about to be closed under those that it serves: let go of them, nobody can be told any more."""
+        cdef HandlerTask parked = self.parked
+        callbacks, self.on_loop_closed = self.on_loop_closed, []
+        for callback in callbacks:
+            do_safely(callback)
+        for endpoint in list(self.endpoints):
+            for connection in (<Endpoint>endpoint).members.snapshot():
+                lose(<Connection>connection)
+        for connection in list(self.ending):
+            lose(<Connection>connection)
+        self.forget_dirty()
+        self.users = 0
+        self.parked = None
+        if parked is not None:
+            parked.task._log_destroy_pending = False  # it only waits, and is ours
+        return self.retire()
 
     cdef object retire_task(self):
         cdef HandlerTask parked = self.parked
@@ -592,18 +634,29 @@ def _most_waits(Connection connection not None):
 
 def hub_of_thread(loop, make_headers, make_query):
     """The hub of the running loop, made when there is none."""
-    cdef Hub hub = hubs.get(PyThread_get_thread_ident())
-    if hub is None or hub.loop is not loop:
-        hub = Hub(loop, make_headers, make_query)
-    return hub
+    cdef Hub hub = hub_of_loop(hubs.get(PyThread_get_thread_ident()), loop)
+    return Hub(loop, make_headers, make_query) if hub is None else hub
+
+
+cdef Hub hub_of_loop(list found, object loop):
+    for hub in found or ():
+        if (<Hub>hub).loop is loop:
+            return <Hub>hub
+    return None
 
 
 cdef Hub here(str function):
-    """The hub that serves in this thread."""
-    hub = hubs.get(PyThread_get_thread_ident())
-    if hub is None:
+    """The hub that serves in this thread: the only one, or where there are more loops that of the one that runs."""
+    cdef list found = hubs.get(PyThread_get_thread_ident())
+    cdef Hub hub
+    if found is None:
         raise WrongThreadError(function) if is_elsewhere() else NotServingError(function)
-    return <Hub>hub
+    if len(found) == 1:
+        return <Hub>found[0]
+    hub = hub_of_loop(found, asyncio._get_running_loop())
+    if hub is None:
+        raise NotServingError(function)
+    return hub
 
 
 cdef inline object identity(object owner):

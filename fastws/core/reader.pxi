@@ -60,17 +60,16 @@ ctypedef struct reader_t:
     uint8_t window_bits        # of the peer's compressor
     uint8_t inflated           # a compressed message came
     uint8_t overreached        # it failed because compressed data refers to what the handshake ruled out
+    uint32_t inflated_len      # bytes that were inflated, whatever became of them, until somebody takes account
     PyObject *history          # borrowed: the peer's Inflater if it takes its context over, or NULL
 
 
 cdef Py_ssize_t live_partials = 0
-cdef size_t inflated_len = 0   # bytes that were inflated, whatever became of them, until somebody takes account
 
 
-cdef inline size_t take_inflated_len() noexcept:
-    global inflated_len
-    cdef size_t length = inflated_len
-    inflated_len = 0
+cdef inline size_t take_inflated_len(reader_t *reader) noexcept:
+    cdef size_t length = reader.inflated_len
+    reader.inflated_len = 0
     return length
 
 
@@ -309,7 +308,6 @@ cdef int reader_inflate(reader_t *reader, const uint8_t *payload, size_t length)
 
 
 cdef int reader_drain_inflater(reader_t *reader, Inflater inflater) except? -1:
-    global inflated_len
     cdef partial_t *partial = reader.partial
     cdef size_t most, room
     cdef bytes piece
@@ -322,7 +320,7 @@ cdef int reader_drain_inflater(reader_t *reader, Inflater inflater) except? -1:
         except zlib_error as error:
             reader.overreached = reader_has_limit(reader) and "too far back" in str(error)
             return -1007
-        inflated_len += PyBytes_GET_SIZE(piece)
+        reader.inflated_len += <uint32_t>PyBytes_GET_SIZE(piece)
         if <size_t>PyBytes_GET_SIZE(piece) > room:
             return -1009
         if not message_append(&partial.message, <const uint8_t *>PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece), 0,

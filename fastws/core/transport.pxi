@@ -469,23 +469,6 @@ cdef object address_of_peer(const peer_t *peer):
     return ""
 
 
-cdef int guard_close(loop) except -1:
-    """Have our handles closed with the loop: uvloop knows only its own, and libuv closes no loop that has any."""
-    if "close" not in loop.__dict__:
-        loop.close = functools.partial(_close_loop, loop)
-    return 0
-
-
-def _close_loop(loop):
-    cdef SocketTransport transport
-    if loop.is_running():
-        raise RuntimeError("Cannot close a running event loop")
-    while (transport := first_transport_of(loop)) is not None:
-        transport.let_go()
-    del loop.close
-    loop.close()
-
-
 cdef SocketTransport first_transport_of(loop):
     cdef link_t *link = open_transports.next
     while link != &open_transports:
