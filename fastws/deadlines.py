@@ -3,6 +3,9 @@
 A timer handle per connection costs memory and a place in the loop's heap for something that hardly ever happens. Here
 time is cut into ticks; an object waits in the bucket of its tick, so that setting and clearing are two dict operations,
 and the loop's timer runs only while somebody waits. A deadline is never early and at most two ticks late.
+
+A handler may hold up the loop for longer than a deadline is away. That is no client's fault, and what it sent meanwhile
+lies unread: the time does not count, and whoever is due is looked at when the loop has read once.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Deadlines", "Waiting"]
 
 RESOLUTION: Final = 0.5  # seconds
+LATE: Final = 0.01  # seconds that a tick may come after its time before the loop counts as held up
 
 
 class Waiting(Protocol):
@@ -35,7 +39,7 @@ class Deadlines:
         resolution: the length of a tick in seconds.
     """
 
-    __slots__ = ("_buckets", "_loop", "_resolution", "_ticks", "_timer")
+    __slots__ = ("_buckets", "_due", "_loop", "_lost", "_resolution", "_ticks", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolution: float = RESOLUTION) -> None:
         self._loop = loop
@@ -43,7 +47,9 @@ class Deadlines:
         self._ticks: dict[Hashable, int] = {}
         # A dict for a set that keeps its order.
         self._buckets: dict[int, dict[Waiting, None]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0  # the loop's time of the next tick
+        self._lost = 0.0  # seconds that the loop was held up, all in all
 
     def __len__(self) -> int:
         """How many objects wait."""
@@ -52,7 +58,7 @@ class Deadlines:
     def set(self, waiting: Waiting, seconds: float) -> None:
         """Call ``waiting.on_deadline()`` once in `seconds`, and not at an earlier deadline that was set for it."""
         self.clear(waiting)
-        tick = int((self._loop.time() + seconds) / self._resolution) + 1
+        tick = int((self._time() + seconds) / self._resolution) + 1
         self._ticks[waiting] = tick
         bucket = self._buckets.get(tick)
         if bucket is None:
@@ -76,16 +82,32 @@ class Deadlines:
         self._buckets.clear()
         self._stop()
 
+    def _time(self) -> float:
+        return self._loop.time() - self._lost
+
     def _start(self) -> None:
-        self._timer = self._loop.call_later(self._resolution, self._expire)
+        self._due = self._loop.time() + self._resolution
+        self._timer = self._loop.call_later(self._resolution, self._tick)
 
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def _tick(self) -> None:
+        late = self._loop.time() - self._due
+        if late <= LATE:
+            self._expire()
+        else:
+            self._lost += late
+            self._timer = self._loop.call_soon(self._read_first)
+
+    def _read_first(self) -> None:
+        # A second time: the first may come before the loop polls, and comes before what it read is handled
+        self._timer = self._loop.call_soon(self._expire)
+
     def _expire(self) -> None:
-        now = int(self._loop.time() / self._resolution)
+        now = int(self._time() / self._resolution)
         for tick in sorted(tick for tick in self._buckets if tick <= now):
             for waiting in list(self._buckets.get(tick, ())):
                 # An earlier one of this tick may have cleared it.

@@ -39,6 +39,7 @@ logger = Log("fastws")
 
 RESERVE: Final = 32  # descriptors that are left to the application
 WATCH_INTERVAL: Final = 0.5  # seconds
+HELD_UP: Final = 3600.0  # seconds; no handler holds up the loop for as long
 ACCEPT_AT_ONCE: Final = 16  # connections, before others have their turn
 
 _NOTHING_TOLD: Final = Header(0, None)
@@ -239,7 +240,9 @@ class _Opener:
 
 
 def _tls_timeouts(loop: asyncio.AbstractEventLoop, options: Options) -> dict[str, float]:
-    timeouts = {"ssl_handshake_timeout": options.handshake_timeout, "ssl_shutdown_timeout": options.close_timeout}
+    # Our deadline comes first. The loop's timer may come before it reads what the client sent while it was held up
+    handshake_timeout = options.handshake_timeout + HELD_UP
+    timeouts = {"ssl_handshake_timeout": handshake_timeout, "ssl_shutdown_timeout": options.close_timeout}
     if sys.version_info < (3, 11) and not _is_uvloop(loop):
         del timeouts["ssl_shutdown_timeout"]  # asyncio has none there
     return timeouts

@@ -14,6 +14,7 @@ class Clock:
         self.now = 1000.2
         self.timer: tuple[float, object] | None = None
         self.failures: list[dict[str, object]] = []
+        self.ready = []
 
     def time(self) -> float:
         return self.now
@@ -23,8 +24,18 @@ class Clock:
         self.timer = (self.now + delay, callback)
         return self
 
+    def call_soon(self, callback):
+        self.ready.append(callback)
+        return self
+
+    def turn(self) -> None:
+        ready, self.ready = self.ready, []
+        for callback in ready:
+            callback()
+
     def cancel(self) -> None:
         self.timer = None
+        self.ready.clear()
 
     def call_exception_handler(self, context) -> None:
         self.failures.append(context)
@@ -36,6 +47,13 @@ class Clock:
             self.timer = None
             callback()
         self.now = end
+
+    def hold_up(self, seconds: float) -> None:
+        """Nothing is called meanwhile, and then what is late."""
+        self.now += seconds
+        _, callback = self.timer
+        self.timer = None
+        callback()
 
 
 class Waiting:
@@ -116,6 +134,44 @@ def test_a_deadline_that_fails_is_reported_and_disturbs_no_other(clock, deadline
     clock.advance(2)
     assert other.calls == 1
     assert [type(failure["exception"]) for failure in clock.failures] == [ZeroDivisionError]
+
+
+def test_time_in_which_the_loop_was_held_up_does_not_count(clock, deadlines):
+    waiting = Waiting()
+    deadlines.set(waiting, 10)
+    for _ in range(3):
+        clock.hold_up(100)
+        clock.turn()
+        clock.turn()
+        assert waiting.calls == 0
+    clock.advance(8)
+    assert waiting.calls == 0
+    clock.advance(4)
+    assert waiting.calls == 1
+
+
+def test_whoever_is_due_is_looked_at_when_the_loop_has_read_once(clock, deadlines):
+    waiting, leaving = Waiting(), Waiting()
+    deadlines.set(waiting, 0.1)
+    deadlines.set(leaving, 0.1)
+    clock.hold_up(100)
+    clock.turn()
+    assert (waiting.calls, leaving.calls) == (0, 0)
+    deadlines.clear(leaving)
+    clock.turn()
+    clock.advance(1)
+    assert (waiting.calls, leaving.calls) == (1, 0)
+
+
+def test_a_clock_that_is_closed_while_it_waits_for_a_reading_stays_closed(clock, deadlines):
+    waiting = Waiting()
+    deadlines.set(waiting, 0.1)
+    clock.hold_up(100)
+    deadlines.close()
+    clock.turn()
+    clock.turn()
+    assert clock.timer is None
+    assert waiting.calls == 0
 
 
 def test_closing_forgets_everything(clock, deadlines):

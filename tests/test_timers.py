@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from fastws import service, ws
 from fastws._speedups import Connection, hub_of_thread
 from fastws.endpoint import make_endpoint
 
-from .client import CLOSE, PING, PONG, close_payload, frame, turns, until, within
+from .client import CLOSE, PING, PONG, TEXT, close_payload, frame, turns, until, within
 from .services import Echo, Log, Watch, at
 from .wires import PacketWire
 
@@ -276,6 +277,123 @@ async def test_an_ended_connection_has_no_timers_left(serve, connect):
     assert service.events.empty()
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# A loop that is held up
+
+
+@at(idle_timeout=SHORT, ping_interval=SHORT, ping_timeout=SHORT)
+class Blocking(Watch):
+    """Its handler holds up the loop for much longer than any timeout, and lets other clients speak meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.speakers = []
+
+    @ws.on_text_message
+    def block(self, text: str) -> None:
+        self.saw(text)
+        if text == "block":
+            for _ in range(6):
+                for speaker in self.speakers:
+                    os.write(speaker, frame(TEXT, b"here"))
+                time.sleep(SHORT)
+
+
+@pytest.mark.plain("the speakers are sockets without TLS")
+async def test_clients_that_speak_while_a_handler_holds_up_the_loop_are_not_idle(serve, connect):
+    service = Blocking()
+    server = await serve(service, close_timeout=SHORT)
+    clients = [await connect(server) for _ in range(3)]
+    for client in clients[1:]:
+        service.speakers.append(client.transport.get_extra_info("socket").fileno())
+    clients[0].send("block")
+    assert await service.next() == ("block",)
+    seen = [await service.next() for _ in range(12)]
+    assert seen == [("here",)] * 12
+    assert [await service.next() for _ in range(3)] == [("closed", 1001, "idle timeout")] * 3, "in the end they are"
+
+
+async def test_time_in_which_nobody_was_listened_to_does_not_count(held_up):
+    connection, wire, pass_time = held_up
+    for _ in range(3):
+        await pass_time(LONG)
+    assert connection.is_open
+    assert wire.packets() == []
+    await pass_time(1.0)
+    assert wire.packets() == [b"\x89\x00"]
+    for _ in range(3):
+        await pass_time(LONG)
+    assert connection.is_open
+    for _ in range(2):
+        await pass_time(1.0)
+    assert not connection.is_open
+
+
+async def test_what_came_while_the_loop_was_held_up_is_read_before_anybody_is_judged(held_up):
+    connection, wire, pass_time = held_up
+    for _ in range(4):
+        await pass_time(1.0)
+    assert wire.packets() == [b"\x89\x00"]
+    for _ in range(3):
+        await pass_time(1.0)
+    wire.send(frame(PONG))
+    await pass_time(LONG)
+    assert connection.is_open
+    for _ in range(8):
+        await pass_time(1.0)
+    assert not connection.is_open
+
+
+@at(ping_interval=4.0, ping_timeout=4.0)
+class Ticking(Watch):
+    """Its hub ticks once a second."""
+
+
+@pytest.fixture
+async def held_up():
+    """A connection, its wire, and what lets time pass in one go, as it does when the loop is held up."""
+    clock = Clock(1000.0)
+    hub = hub_of_thread(clock, lambda head: {}, lambda query: {})
+    hub.attach()
+    wire = PacketWire()
+    connection = Connection(make_endpoint(hub, service.compile(Ticking()), 4.0))
+    connection.start(wire, b"", b"")
+
+    async def pass_time(seconds: float) -> None:
+        clock.now += seconds
+        hub._tick()
+        await turns()
+
+    yield connection, wire, pass_time
+    wire.close()
+    await until(lambda: not connection.is_open)
+    await turns()
+    hub.detach()
+
+
+async def test_a_client_that_waits_to_be_read_is_not_idle(serve, connect):
+    @at(idle_timeout=SHORT, ping_interval=None, max_queue=1)
+    class Slow(Watch):
+        @ws.on_text_message
+        async def text(self) -> None:
+            await done.wait()
+
+    done = asyncio.Event()
+    service = Slow()
+    server = await serve(service)
+    client = await connect(server)
+    client.send("handled", "queued", "not read")
+    other = await connect(server)
+    for _ in range(3):
+        assert await other.close_frame() == (1001, "idle timeout")
+        other.send_close(1001)
+        assert await other.rest() == []
+        other = await connect(server)
+    assert service.connections[0].is_open
+    client.reset()
+    done.set()
+
+
 class Clock:
     """The running loop, but for its time."""
 
@@ -303,7 +421,8 @@ async def test_a_client_is_pinged_although_times_are_rounded():
     wire = PacketWire()
     connection = Connection(make_endpoint(hub, service.compile(Strict), 1.0))
     connection.start(wire, b"", b"")
-    for clock.now in (due_at, due_at + 0.1):
+    for clock.now in (8810.01, 8810.03, due_at, 8810.05, 8810.07):
+        hub._tick()
         for _ in range(64):
             hub._tick()
     assert wire.packets() == [b"\x89\x00"]

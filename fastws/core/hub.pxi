@@ -20,6 +20,10 @@
 # Time. One timer per loop ticks every `resolution` seconds while there are connections. A connection hangs in the bucket
 # of its next deadline; reads and messages only note the time, so the deadline is looked at when its bucket comes up and
 # moved on if something happened meanwhile.
+#
+# A handler may hold up the loop for longer than a timeout. Nobody was listened to meanwhile, so that time does not count:
+# the hub's clock goes on by no more than a tick. And what clients sent lies unread, so after a late tick the loop reads
+# once before anybody is looked at.
 
 cdef enum:
     RECEIVE_LEN = 262144       # bytes that one read may bring
@@ -34,6 +38,7 @@ cdef enum:
 
 cdef double MAX_RESOLUTION = 1.0           # seconds between two ticks, at most
 cdef double MIN_RESOLUTION = 0.01          # and at least
+cdef double MAX_LATENESS = 0.01            # of a tick, before the loop counts as held up
 
 cdef extern from *:
     """
@@ -103,7 +108,9 @@ cdef class Hub:
     cdef bint task_entered
     cdef object outer_task     # a task that stepped aside for it
     # Time
-    cdef double now            # loop.time() of the last tick
+    cdef double now            # loop.time() of the last tick, less the time that the loop was held up
+    cdef double ticked_at      # loop.time() of the last tick
+    cdef bint reads_first      # the last tick came late
     cdef double resolution
     cdef object tick_handle
     cdef link_t buckets[BUCKETS]
@@ -150,7 +157,7 @@ cdef class Hub:
         self.slice_sends = SLICE_SENDS
         self.send_with(by_ring=os.environ.get("FASTWS_IO_URING") != "0")
         self.queue = collections.deque()
-        self.now = loop.time()
+        self.now = self.ticked_at = loop.time()
         self.resolution = MAX_RESOLUTION
         self.ending = set()
         self.groups = {}
@@ -431,7 +438,7 @@ cdef class Hub:
 
     cdef void start_ticking(self):
         if self.tick_handle is None:
-            self.now = self.loop.time()
+            self.now = self.ticked_at = self.loop.time()
             self.tick_handle = self.loop.call_later(self.resolution, self._tick)
 
     cdef void arm(self, link_t *link, double seconds) noexcept:
@@ -443,14 +450,29 @@ cdef class Hub:
         link_append(&self.buckets[(self.hand + ticks) % BUCKETS], link)
 
     def _tick(self):
+        cdef double clock = self.loop.time()
+        cdef double passed = clock - self.ticked_at
+        self.ticked_at = clock
+        self.now += min(passed, self.resolution + MAX_LATENESS)
+        self.tick_handle = None
+        if self.live:
+            self.tick_handle = self.loop.call_later(self.resolution, self._tick)
+        if self.reads_first:
+            return
+        if passed <= self.resolution + MAX_LATENESS:
+            self._look()
+        else:
+            self.reads_first = True
+            # Not at once: that may come before the loop polls, and comes before what it read is handled
+            self.call_soon(self.call_soon, self._look)
+
+    def _look(self):
+        """Look at the connections whose bucket comes up."""
         cdef link_t due
         cdef link_t *bucket
         cdef link_t *link
         cdef Connection connection
-        self.tick_handle = None
-        if self.live:
-            self.tick_handle = self.loop.call_later(self.resolution, self._tick)
-        self.now = self.loop.time()
+        self.reads_first = False
         self.hand = (self.hand + 1) % BUCKETS
         bucket = &self.buckets[self.hand]
         if bucket.next == bucket:

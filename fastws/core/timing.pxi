@@ -65,6 +65,8 @@ cdef void check_idle(Connection connection, double now):
     if now - connection.last_message < connection.endpoint.idle_timeout or connection.failing:
         return
     connection.last_message = now
+    if connection.paused or connection.waits:
+        return                 # what it said may lie in front of us: it is we who do not listen
     if connection.endpoint.on_idle_timeout is None:
         start_close(connection, 1001, "idle timeout")
     elif not connection.busy and connection.inbox is None:

@@ -44,6 +44,7 @@ cdef void give_way(Connection connection):
 
 
 cdef void queue_up(Connection connection):
+    connection.last_seen = connection.hub.now
     if not connection.waits:
         connection.waits = True
         connection.hub.queue_up(connection)
