@@ -498,6 +498,7 @@ class Endpoint:
         ping_timeout: float | None,
         idle_timeout: float | None,
         close_timeout: float,
+        slow_handler_time: float | None = None,
     ) -> Endpoint: ...
     @property
     def hub(self) -> Hub:

@@ -42,6 +42,7 @@ from fastws.errors import (
     NotServingError,
     WrongThreadError,
 )
+from fastws import logs
 from fastws.logs import Log
 
 cdef extern from "Python.h":
@@ -149,6 +150,7 @@ include "core/connection.pxi"    # one live connection: what it knows, what a re
 include "core/turns.pxi"         # who has to stop reading, and how it goes on
 include "core/transport.pxi"     # a socket watched by uvloop's libuv, for connections over plain TCP
 include "core/loop.pxi"          # a loop that is closed under those whom it serves
+include "core/watching.pxi"      # who keeps the loop for long
 include "core/dispatch.pxi"      # from an event to its handler
 include "core/closing.pxi"       # the closing handshake, failing, letting go
 include "core/timing.pxi"        # ping, pong, idle and all deadlines

@@ -141,7 +141,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     for name, kind, meaning in _LIMITS:
         default = getattr(Options, name)
         text = meaning if default is None else f"{meaning} (default: {default})"
-        metavar = "SECONDS" if kind is _seconds else "N"
+        metavar = "N" if kind is _count else "SECONDS"
         group.add_argument("--" + name.replace("_", "-"), type=kind, metavar=metavar, help=text)
 
 
@@ -156,6 +156,10 @@ def _seconds(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
+
+
+def _seconds_or_off(text: str) -> float | None:
+    return None if text == "off" else _seconds(text)
 
 
 def _port(text: str) -> int:
@@ -180,6 +184,7 @@ _LIMITS: Final[tuple[tuple[str, Callable[[str], Any], str], ...]] = (
     ("handshake_timeout", _seconds, "for TLS, for the head of a request, and for its body"),
     ("keep_alive_timeout", _seconds, "for an HTTP connection between two requests"),
     ("close_timeout", _seconds, "for a closing handshake, and for handlers at the end"),
+    ("slow_handler_time", _seconds_or_off, "that a handler may hold up all others until the log names it, or off"),
     ("max_head_size", _count, "bytes of a request's head"),
     ("max_head_fields", _count, "header fields of a request"),
     ("max_body_size", _count, "bytes of a request's body"),

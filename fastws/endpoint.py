@@ -16,13 +16,14 @@ __all__ = ["SERVER_EVENTS", "make_endpoint"]
 SERVER_EVENTS: Final = frozenset({"on_start", "on_stop", "on_upgrade"})
 
 
-def make_endpoint(hub: Hub, service: Service, close_timeout: float) -> Endpoint:
+def make_endpoint(hub: Hub, service: Service, close_timeout: float, slow_handler_time: float | None = None) -> Endpoint:
     """Make what all connections of a service share.
 
     Args:
         hub: the hub of the loop that serves.
         service: one with an upgrade path.
         close_timeout: seconds to wait for a closing handshake, and for handlers after the end of their connection.
+        slow_handler_time: seconds that a handler may keep the loop until it is named in the log; None is any time.
     """
     options = service.upgrade
     template = service.upgrade_path
@@ -47,6 +48,7 @@ def make_endpoint(hub: Hub, service: Service, close_timeout: float) -> Endpoint:
         ping_timeout=options.ping_timeout,
         idle_timeout=options.idle_timeout,
         close_timeout=close_timeout,
+        slow_handler_time=slow_handler_time,
     )
     hub.offer(endpoint, service.cls, service.instance)
     return endpoint

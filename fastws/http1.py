@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .http import Request
     from .http_reader import Exchange
     from .service import Handler, Resource, Router, Service
+    from .slowness import SlowHandlers
     from .turns import Turns
 
 __all__ = ["HttpLimits", "HttpProtocol", "Server"]
@@ -98,6 +99,10 @@ class Server(Protocol):
     @property
     def access_log(self) -> bool:
         """Whether each response is logged."""
+
+    @property
+    def slow_handlers(self) -> SlowHandlers:
+        """What calls handlers, and says which of them keep the loop for long."""
 
     @property
     def proxies(self) -> TrustedProxies | None:
@@ -434,7 +439,7 @@ class HttpProtocol(asyncio.Protocol):
         """Call a handler, and await what it returns if that can be; `concluding` makes of it what is to be done."""
         try:
             context = self._server.context_of(owner)
-            result = context.run(calling)
+            result = self._server.slow_handlers.call(handler, context.run, calling)
             if is_awaitable(result):
                 task = self._task = context.run(asyncio.ensure_future, result)
                 self._exchange = exchange

@@ -12,7 +12,18 @@ import sys
 import traceback
 from typing import Final
 
-__all__ = ["Log"]
+__all__ = ["SLOW_HANDLER", "UNHANDLED_MESSAGE", "UNUSED_RESULT", "Log"]
+
+# What the core and the layer above it both say.
+SLOW_HANDLER: Final = (
+    "%s held up the event loop for %.2f seconds, in which nobody else was served; have it await what takes long, or "
+    "give that to asyncio.to_thread (slow_handler_time is the option that says how long is too long)"
+)
+UNUSED_RESULT: Final = "%s returned %s, which is not used: only what a message handler returns is sent; push it instead"
+UNHANDLED_MESSAGE: Final = (
+    "%s has no handler for %s messages: one of connection %d was dropped, and so will all others be; "
+    "mark a method with @ws.%s"
+)
 
 # From a filter or handler to the caller of one of our methods.
 _OUR_FRAMES: Final = 3

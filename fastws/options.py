@@ -53,6 +53,7 @@ class ServeOptions(TypedDict, total=False):
     handshake_timeout: float
     keep_alive_timeout: float
     close_timeout: float
+    slow_handler_time: float | None
     max_head_size: int
     max_head_fields: int
     max_body_size: int
@@ -90,6 +91,7 @@ class Options:
     handshake_timeout: float = 10.0
     keep_alive_timeout: float = 75.0
     close_timeout: float = 10.0
+    slow_handler_time: float | None = 0.1
     max_head_size: int = 16384
     max_head_fields: int = 128
     max_body_size: int = 1 << 20
@@ -101,6 +103,9 @@ class Options:
             _check(name, getattr(self, name), _is_time, "a number of seconds above 0")
         what = f"a whole number from 0 to {MAX_FANOUT_THREADS}"
         _check("fanout_threads", self.fanout_threads, _is_thread_count, what)
+        if self.slow_handler_time is not None:
+            what = "a number of seconds above 0, or None"
+            _check("slow_handler_time", self.slow_handler_time, _is_time, what)
         if self.max_connections_per_address is not None:
             what = "a whole number from 1, or None"
             _check("max_connections_per_address", self.max_connections_per_address, _is_count, what)

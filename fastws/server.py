@@ -7,6 +7,7 @@ import contextvars
 import functools
 import itertools
 import signal
+import sys
 import threading
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from types import TracebackType
@@ -25,9 +26,10 @@ from .heads import error_response
 from .http import Headers, Query
 from .http1 import HttpLimits, HttpProtocol
 from .listening import Listener
-from .logs import Log
+from .logs import UNUSED_RESULT, Log
 from .options import read_options
 from .refusal import Refusals
+from .slowness import SlowHandlers
 from .sockets import ListeningSockets, address_of
 from .store import Registry
 from .tls import Files, Tls
@@ -47,6 +49,11 @@ if TYPE_CHECKING:
 __all__ = ["Server", "run", "serve"]
 
 logger = Log("fastws")
+
+_LOST_COROUTINE: Final = (
+    "call_from_thread(%s) got a coroutine, which nobody awaits: give it a plain function, or let "
+    "asyncio.run_coroutine_threadsafe run the coroutine on server.loop"
+)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -76,6 +83,7 @@ class Server:
         self.limits = _http_limits(self._options)
         self.census = Census(self._options.max_handshakes, self._options.max_connections_per_address)
         self.access_log = self._options.access_log
+        self.slow_handlers = SlowHandlers(self._options.slow_handler_time)
         self.proxies = _trusted_proxies(self._options)
         self.addresses: list[Any] = []
         self.closing = False
@@ -87,6 +95,7 @@ class Server:
         self._listens = False  # or did
         self._endpoints: dict[Service, Endpoint] = {}
         self._calls = Calls()
+        self._lost_coroutines: set[str] = set()  # of these functions that was said
         self._started: list[Service] = []  # those whose on_stop is due
         self._background: set[asyncio.Future[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
@@ -136,14 +145,23 @@ class Server:
         connection, if there is one, is current for the function too; where there is none the function names its target,
         as in ``server.call_from_thread(ws.broadcast_text, "hello", to=Chat)``. What it raises is raised here.
 
+        Nothing is awaited: ``asyncio.run_coroutine_threadsafe(function(), server.loop)`` is for `async` functions.
+
         Raises:
             NotServingError: the server was not entered yet, or it has ended, even while the function waits.
         """
         context = contextvars.copy_context()
         call = functools.partial(context.run, function, *args, **kwargs)
-        if threading.get_ident() == self._thread and not self._ended.is_set():
-            return call()
-        return self._calls.run(call)
+        is_here = threading.get_ident() == self._thread and not self._ended.is_set()
+        result = call() if is_here else self._calls.run(call)
+        if asyncio.iscoroutine(result):
+            self._tell_of_coroutine(getattr(function, "__qualname__", repr(function)))
+        return result
+
+    def _tell_of_coroutine(self, name: str) -> None:
+        if name not in self._lost_coroutines:
+            self._lost_coroutines.add(name)
+            logger.warning(_LOST_COROUTINE, name)
 
     # --- Its life.
 
@@ -183,7 +201,8 @@ class Server:
         hub.help_fanouts(self._options.fanout_threads)
         for service in self.services:
             if service.upgrade:
-                endpoint = make_endpoint(hub, service, self._options.close_timeout)
+                options = self._options
+                endpoint = make_endpoint(hub, service, options.close_timeout, options.slow_handler_time)
                 endpoint.on_empty = self._note_end
                 self._endpoints[service] = endpoint
         self.deadlines = Deadlines(self.loop)
@@ -447,7 +466,12 @@ class Server:
         context = self._context(service)
         arguments = dict.fromkeys(handler.keywords, self)
         result = context.run(handler.function, *(self for _ in handler.positional), **arguments)
-        return context.run(asyncio.ensure_future, result) if is_awaitable(result) else None
+        if is_awaitable(result):
+            task: asyncio.Future[Any] = context.run(asyncio.ensure_future, result)
+            return task
+        if result is not None:
+            logger.warning(UNUSED_RESULT, handler.label, type(result).__name__)
+        return None
 
     def _start_service(self, service: Service) -> None:
         handler = service.handlers.get("on_start")
@@ -498,7 +522,6 @@ class Server:
             await self._wait([parked], GRACE)
         self._calls.end()
         self._ended.set()
-
 
     def _lose_loop(self) -> None:
         """Give back what it holds of the system: the loop is closed under it, and nobody can be told."""
@@ -598,6 +621,8 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
             loop share the largest of their numbers.
         handshake_timeout: seconds for the PROXY header and TLS, for the head of a request, and again for its body.
         keep_alive_timeout: seconds that an HTTP connection may idle between two requests.
+        slow_handler_time: seconds that a handler may hold up the loop, and with it everybody else, until a line in the
+            log names it, once; None allows any time. It is judged by the read, at no cost per message.
         close_timeout: seconds to wait for the peer's close frame, for the end of TLS, and for handlers after their
             connection ended.
         max_head_size: bytes of a request's head; beyond them the answer is 431.
@@ -655,6 +680,8 @@ def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:
     try:
         import uvloop
     except ImportError:
+        if sys.platform != "win32":  # where there is none
+            logger.warning("uvloop is not installed: asyncio's own event loop serves, and everything takes longer")
         return asyncio.run
     return uvloop.run
 

@@ -107,7 +107,8 @@ def test_every_option_of_the_server_reaches_it(served, chat):
         "--unix chat.sock --unix-mode 660 --proxy-protocol --forwarded-field Forwarded "
         "--certfile c.pem --keyfile k.pem --client-ca a.pem "
         "--max-connections 1 --max-connections-per-address 2 --max-handshakes 3 --backlog 4 --fanout-threads 5 "
-        "--handshake-timeout 0.5 --keep-alive-timeout 6 --close-timeout 7 --max-head-size 8 --max-head-fields 9 "
+        "--handshake-timeout 0.5 --keep-alive-timeout 6 --close-timeout 7 --slow-handler-time off "
+        "--max-head-size 8 --max-head-fields 9 "
         "--max-body-size 10"
     )
     assert cli.main(["run", str(chat), *arguments.split()]) == 0
@@ -128,6 +129,7 @@ def test_every_option_of_the_server_reaches_it(served, chat):
         "handshake_timeout": 0.5,
         "keep_alive_timeout": 6.0,
         "close_timeout": 7.0,
+        "slow_handler_time": None,
         "max_head_size": 8,
         "max_head_fields": 9,
         "max_body_size": 10,

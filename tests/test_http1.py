@@ -14,6 +14,7 @@ from fastws.deadlines import Deadlines
 from fastws.http import Refuse, Request, Response
 from fastws.http1 import HttpLimits, HttpProtocol
 from fastws.service import Router, UpgradeOptions, compile, mark_class
+from fastws.slowness import SlowHandlers
 from fastws.turns import Turns
 
 # Nothing here takes long, and nothing may hang.
@@ -32,6 +33,7 @@ class Server:
         self.http_connections: set[HttpProtocol] = set()
         self.census = Census(max_handshakes=1000, max_per_address=None)
         self.access_log = True
+        self.slow_handlers = SlowHandlers(None)
         self.proxies = None
         self.closing = False
         self.opened: list[tuple[str, Request, str | None, bytes]] = []

@@ -195,6 +195,8 @@ cdef class Connection:
             exit_context(self)
         if outlet.pending is not NULL and not outlet.dirty & DIRTY_THIS_TURN:
             self.send_now()
+        if hub.watched is not NULL:
+            end_stretch(hub)
         if CHECKS:
             check_connection(self)
 
@@ -286,8 +288,7 @@ cdef class Connection:
         self.last_message = self.hub.now
         handler = self.endpoint.on_text_message if kind == EVENT_TEXT else self.endpoint.on_binary_message
         if handler is None:
-            self.endpoint.unhandled += 1
-            return 0
+            return drop_unhandled(self, kind)
         return post(self, handler, payload, None)
 
     cdef int control(self, int kind, bytes payload) except -1:

@@ -19,6 +19,17 @@ cdef inline int post(Connection connection, HandlerCall handler, object first, o
     return 0
 
 
+cdef int drop_unhandled(Connection connection, int kind) except -1:
+    """A message that no handler wants; the first of its kind is told of."""
+    cdef Endpoint endpoint = connection.endpoint
+    endpoint.unhandled += 1
+    if not endpoint.told_unhandled & (1 << kind):
+        endpoint.told_unhandled |= 1 << kind
+        logger.warning(logs.UNHANDLED_MESSAGE, endpoint.name, "text" if kind == EVENT_TEXT else "binary", connection.id,
+                       EVENT_NAMES[ON_TEXT_MESSAGE if kind == EVENT_TEXT else ON_BINARY_MESSAGE])
+    return 0
+
+
 cdef tuple take_from_inbox(Connection connection):
     cdef tuple waiting = connection.inbox.popleft()
     if isinstance(waiting[1], (str, bytes)):
@@ -67,6 +78,7 @@ cdef int run_handler(Connection connection, HandlerCall handler, object first, o
     try:
         if not connection.entered:
             enter_context(connection)
+        watch(connection.hub, handler)
         if not handler.is_async and connection.hub.task_entered:
             leave_task(connection.hub)
         result = handler.call(connection, first, second)
@@ -119,9 +131,18 @@ cdef inline int handler_returned(Connection connection, HandlerCall handler, obj
                          &PLAINLY)
         else:
             reply_other(connection, handler, result)
-    elif handler.event >= ON_ERROR:
+        return 0
+    if result is not None:
+        tell_of_result(handler, result)
+    if handler.event >= ON_ERROR:
         last_words(connection, handler.event)
     return 0
+
+
+cdef void tell_of_result(HandlerCall handler, object result):
+    if not handler.told_result:
+        handler.told_result = True
+        logger.warning(logs.UNUSED_RESULT, handler.label, type(result).__name__)
 
 
 cdef int reply_other(Connection connection, HandlerCall handler, object result) except -1:

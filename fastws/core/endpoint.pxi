@@ -34,12 +34,14 @@ cdef class Endpoint:
     cdef readonly Py_ssize_t live      # connections not yet released
     cdef public object on_empty        # called when the last of them is, or None
     cdef readonly uint64_t unhandled   # messages that no handler wanted
+    cdef int told_unhandled            # the kinds of which that was said, a bit each
 
     def __cinit__(self, Hub hub, str name, list handlers, tuple path_names, *, uint64_t max_message_size,
                   size_t max_backlog, size_t high_water, str overflow not None, int overflow_code, Py_ssize_t max_queue,
                   Py_ssize_t max_fragments, max_message_rate,
                   int deflate_level, size_t deflate_threshold, ping_interval, ping_timeout, idle_timeout,
-                  close_timeout):
+                  close_timeout, slow_handler_time=None):
+        cdef HandlerCall call
         cdef dict calls = {handler.event: HandlerCall(handler, path_names) for handler in handlers}
         self.hub = hub
         hub.endpoints.add(self)
@@ -70,6 +72,8 @@ cdef class Endpoint:
         self.ping_timeout = ping_timeout or 0.0
         self.idle_timeout = idle_timeout or 0.0
         self.close_timeout = close_timeout
+        for call in calls.values():
+            call.slow_time = slow_handler_time or 0.0
         for seconds in (ping_interval, ping_timeout, idle_timeout, close_timeout):
             hub.need_resolution(seconds)
 

@@ -40,6 +40,8 @@ cdef class HandlerCall:
     cdef str label             # "Chat.said"
     cdef int event
     cdef bint is_async         # a coroutine function: it need not leave the Task of the one before it
+    cdef bint told_result      # that what it returns goes nowhere was said
+    cdef double slow_time      # seconds that it may keep the loop until that is said; 0: whatever it takes
     cdef int positional
     cdef int count
     cdef uint8_t sources[MAX_ARGUMENTS]
@@ -143,6 +145,7 @@ cdef class HandlerTask:
                 return awaited
         failure = None
         result = None
+        watch(self.hub, self.handler)
         PyContext_Enter(connection.context)
         try:
             if error is None:
@@ -160,6 +163,7 @@ cdef class HandlerTask:
             failure = exception
         finally:
             PyContext_Exit(connection.context)
+        end_stretch(self.hub)
         if outcome == PYGEN_NEXT:
             return result
         self.coroutine = None

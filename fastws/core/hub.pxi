@@ -107,6 +107,8 @@ cdef class Hub:
     cdef HandlerTask parked    # owns the handler that runs now should it suspend
     cdef bint task_entered
     cdef object outer_task     # a task that stepped aside for it
+    cdef PyObject *watched     # the HandlerCall whose stretch it is, borrowed from the connection's endpoint, or NULL
+    cdef double watched_since
     # Time
     cdef double now            # loop.time() of the last tick, less the time that the loop was held up
     cdef double ticked_at      # loop.time() of the last tick
