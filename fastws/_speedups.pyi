@@ -120,7 +120,7 @@ class Connection:
         """What the service likes to remember of this client; fastws never looks at it."""
     @property
     def buffered(self) -> int:
-        """Bytes that are queued and that the kernel has not taken yet."""
+        """Bytes of frames that the kernel has not taken yet: what `max_backlog` and `high_water` bound."""
     @property
     def dropped(self) -> int:
         """Messages to this client that were dropped because too much waited for it: new, old and replaced ones."""
@@ -399,7 +399,7 @@ class Hub:
         """The `get_buffer` of all connections."""
     @property
     def backlog_len(self) -> int:
-        """Bytes that wait for slow peers; a frame that waits for many counts once."""
+        """Bytes of memory that what waits for slow peers takes; a frame that waits for many counts once."""
     slice_sends: int
     """System calls that one turn of the loop makes in a row for a fan-out."""
     @property

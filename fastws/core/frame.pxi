@@ -27,6 +27,7 @@ cdef enum:
     MAX_PARTS = 16             # borrowed payloads among the bytes of a chunk
     MAX_CHUNK_VECTORS = 33     # and what they make of it: all of them, and what lies before, between and behind
     JOIN_LEN = 262144          # bytes; frames of one turn for one connection are joined up to this
+    BLOCK_LEN = 16             # bytes that the allocator needs for a block, about
     COLLECT_LEN = 16777216     # bytes; likewise for all connections, each shared chunk counted once
 
     NEED_MORE = 0
@@ -130,7 +131,8 @@ cdef struct chunk_s:
     PyObject *key              # of the message, for those who conflate; owned
     chunk_s *joined            # during a fan-out: what this becomes with the new frame; see walk_lane()
     size_t waiting             # backlogs that it waits in
-    bint whole                 # one message that no other refers to: it may be dropped
+    uint8_t whole              # one message that no other refers to: it may be dropped
+    uint8_t run                # several of them, short ones, that wait for one connection: each may be dropped
 
 ctypedef chunk_s chunk_t
 
@@ -141,6 +143,14 @@ cdef Py_ssize_t live_chunks = 0
 
 cdef inline size_t chunk_total(const chunk_t *chunk) noexcept nogil:
     return chunk.length + chunk.part_len
+
+
+cdef inline size_t chunk_held(const chunk_t *chunk) noexcept nogil:
+    """Bytes of memory that it takes, with what the allocator needs for each block."""
+    cdef size_t held = sizeof(chunk_t) + chunk.capacity + chunk.part_len + BLOCK_LEN
+    if chunk.parts is not NULL:
+        held += MAX_PARTS * sizeof(part_t) + BLOCK_LEN
+    return held
 
 
 cdef inline uint8_t *chunk_inline(chunk_t *chunk) noexcept nogil:
@@ -166,7 +176,7 @@ cdef chunk_t *chunk_new(size_t capacity) noexcept nogil:
     chunk.key = NULL
     chunk.joined = NULL
     chunk.waiting = 0
-    chunk.whole = False
+    chunk.whole = chunk.run = False
     return chunk
 
 

@@ -101,7 +101,7 @@ cdef class Hub:
     cdef Py_ssize_t spent      # of WORK_OF_ALL
     # What waits for slow peers
     cdef link_t backlogs       # all of them
-    cdef readonly size_t backlog_len      # bytes in them, each chunk counted once
+    cdef readonly size_t backlog_len      # bytes of memory that they hold, each chunk counted once
     cdef size_t max_backlog_len
     # Handlers
     cdef HandlerTask parked    # owns the handler that runs now should it suspend

@@ -41,7 +41,10 @@ cdef bint push_frame(Connection connection, uint8_t kind, const uint8_t *payload
 cdef bint queue_message(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner,
                         const manner_t *manner) except *:
     """Behind what waits already, or as the policy wants it; False when it is dropped."""
-    cdef chunk_t *chunk = new_own_frame(&connection.outlet, kind, payload, length, owner)
+    cdef chunk_t *chunk
+    if length <= RUN_MESSAGE_LEN and manner.key is NULL:
+        return queue_short(connection, kind, payload, length, manner)
+    chunk = new_own_frame(&connection.outlet, kind, payload, length, owner)
     make_whole(chunk, manner, True)
     try:
         return queue_chunk(connection, chunk, manner)
