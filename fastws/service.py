@@ -235,8 +235,8 @@ class UpgradeOptions:
         subprotocols: the subprotocols that the service speaks (RFC 6455 section 1.9).
         max_message_size: bytes of a whole message; a larger one fails the connection with 1009.
         idle_timeout: seconds without a message until ``on_idle_timeout``; None is never.
-        ping_interval: seconds between pings; None sends none.
-        ping_timeout: seconds to wait for a pong; None waits forever.
+        ping_interval: seconds of silence in either direction until a ping; None sends none.
+        ping_timeout: seconds to wait for a sign of life after it; None waits forever.
         max_backlog: bytes that may wait for a slow client.
         high_water: bytes that wait from which on ``on_backlog`` is told.
         overflow: ``"close"``, ``"drop_new"``, ``"drop_old"`` or ``"conflate"``: what happens to what does not fit.

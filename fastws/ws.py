@@ -110,8 +110,11 @@ def upgrade_path(
         max_message_size: bytes of a message; a larger one fails the connection with 1009 before it is buffered.
         idle_timeout: seconds without a message from the client until `on_idle_timeout`, and again after as many more.
             A service without that handler closes the connection with 1001. None never does.
-        ping_interval: seconds without a byte from the client until a ping is sent; None sends none.
-        ping_timeout: seconds to wait for any sign of life after a ping until the connection fails; None waits forever.
+        ping_interval: seconds without a byte from the client, or without one to it, until a ping is sent; None sends
+            none.
+        ping_timeout: seconds to wait for any sign of life after a ping until the connection fails with 1011; None waits
+            forever. A byte from the client is one, and while the ping waits behind other messages so is each that the
+            client takes.
         max_backlog: bytes of frames that may wait for a client that does not read, as `connection.buffered` counts
             them; `overflow` says what happens beyond. A message is always taken when nothing waits, whatever its size.
         high_water: bytes that wait for a client from which on `on_backlog` is told, and again when no more than a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 
 import pytest
@@ -14,7 +15,7 @@ from fastws.endpoint import make_endpoint
 
 from .client import CLOSE, PING, PONG, TEXT, close_payload, frame, turns, until, within
 from .services import Echo, Log, Watch, at
-from .wires import PacketWire
+from .wires import SMALL, PacketWire, StreamWire, TcpWire
 
 SHORT = 0.05  # seconds
 LONG = 100.0  # seconds; longer than any test
@@ -350,25 +351,178 @@ class Ticking(Watch):
 
 
 @pytest.fixture
-async def held_up():
-    """A connection, its wire, and what lets time pass in one go, as it does when the loop is held up."""
+async def clocked():
+    """Connects a wire to a service whose clock stands still until the test lets it go on."""
     clock = Clock(1000.0)
     hub = hub_of_thread(clock, lambda head: {}, lambda query: {})
     hub.attach()
-    wire = PacketWire()
-    connection = Connection(make_endpoint(hub, service.compile(Ticking()), 4.0))
-    connection.start(wire, b"", b"")
+    wires = []
 
     async def pass_time(seconds: float) -> None:
         clock.now += seconds
         hub._tick()
         await turns()
 
-    yield connection, wire, pass_time
-    wire.close()
-    await until(lambda: not connection.is_open)
+    async def clocked(wire, target):
+        wires.append(wire)
+        endpoint = make_endpoint(hub, service.compile(target), 4.0)
+        connection = Connection(endpoint)
+        connection.start(await wire.open(), b"", b"")
+        clocked.endpoints.append(endpoint)
+        return connection, pass_time
+
+    clocked.endpoints = []
+    yield clocked
+    for wire in wires:
+        wire.close()
+    await until(lambda: all(endpoint.live == 0 for endpoint in clocked.endpoints))
     await turns()
     hub.detach()
+
+
+@pytest.fixture
+async def held_up(clocked):
+    """A connection, its wire, and what lets time pass in one go, as it does when the loop is held up."""
+    wire = PacketWire()
+    connection, pass_time = await clocked(wire, Ticking())
+    return connection, wire, pass_time
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A slow reader is not a dead one
+
+
+@at(ping_interval=4.0, ping_timeout=4.0, max_backlog=1 << 20, overflow="drop_old")
+class Feed(Watch):
+    """Sends more than its clients read."""
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what was acknowledged")
+KINDS = [pytest.param(TcpWire, marks=linux), StreamWire]
+
+
+async def read_slowly(wire: StreamWire) -> bytes:
+    """Read a little, and let that be seen."""
+    data = wire.receive(SMALL)
+    await turns(10)
+    return data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_client_that_reads_slowly_stays_and_gets_its_ping(clocked, kind):
+    wire = kind()
+    connection, pass_time = await clocked(wire, Feed())
+    connection.push_binary(bytes(300_000))
+    data = b""
+    for _ in range(40):
+        connection.push_binary(bytes(SMALL))
+        data += await read_slowly(wire)
+        await pass_time(1.0)
+        assert connection.is_open
+    assert connection.buffered > 100_000
+    while connection.buffered or b"\x89\0" not in data:
+        data += wire.receive()
+        await turns()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_client_that_stops_to_read_is_given_up(clocked, kind):
+    service = Feed()
+    wire = kind()
+    connection, pass_time = await clocked(wire, service)
+    connection.push_binary(bytes(300_000))
+    for _ in range(10):
+        await read_slowly(wire)
+        await pass_time(1.0)
+    assert connection.is_open
+    for _ in range(12):
+        await pass_time(1.0)
+    assert await service.next() == ("closed", 1011, "ping timeout")
+
+
+@linux
+async def test_what_the_kernel_holds_before_a_ping_may_take_its_time(clocked):
+    wire = TcpWire(send_buffer=1 << 20)
+    connection, pass_time = await clocked(wire, Feed())
+    connection.push_binary(bytes(300_000))
+    await turns()
+    assert connection.buffered == 0
+    for _ in range(30):
+        await read_slowly(wire)
+        await pass_time(1.0)
+        assert connection.is_open
+    while not wire.receive().endswith(b"\x89\0"):
+        await turns()
+
+
+@linux
+async def test_a_client_whose_kernel_alone_takes_what_is_sent_is_given_up(clocked):
+    service = Feed()
+    wire = TcpWire()
+    connection, pass_time = await clocked(wire, service)
+    for _ in range(9):
+        connection.push_binary(b"tick")
+        await pass_time(1.0)
+    assert not connection.is_open
+    assert await service.next() == ("closed", 1011, "ping timeout")
+
+
+async def test_only_one_ping_waits_for_a_client_that_speaks_and_does_not_read(clocked):
+    wire = StreamWire()
+    connection, pass_time = await clocked(wire, Feed())
+    connection.push_binary(bytes(300_000))
+    await turns(10)
+    waiting = connection.buffered
+    for _ in range(5):
+        for _ in range(5):
+            await pass_time(1.0)
+        wire.send(frame(PONG))
+        await turns()
+    assert connection.is_open
+    assert connection.buffered <= waiting + 2
+
+
+async def test_a_client_to_whom_nothing_is_said_is_pinged_although_it_speaks(clocked):
+    wire = PacketWire()
+    _, pass_time = await clocked(wire, Ticking())
+    for _ in range(20):
+        wire.send(frame(TEXT, b"news"))
+        await pass_time(1.0)
+    assert wire.packets() == [b"\x89\0"] * 5
+
+
+async def test_a_client_that_is_spoken_to_and_speaks_is_not_pinged(clocked):
+    wire = PacketWire()
+    connection, pass_time = await clocked(wire, Ticking())
+    for _ in range(20):
+        wire.send(frame(TEXT, b"news"))
+        connection.push_text("thanks")
+        await pass_time(1.0)
+    assert wire.packets() == [b"\x81\x06thanks"] * 20
+
+
+@linux
+async def test_a_slow_reader_of_a_server_stays(narrow):
+    @at(ping_interval=4 * SHORT, ping_timeout=4 * SHORT, overflow="drop_old", max_backlog=300_000)
+    class Feeding(Watch):
+        pass
+
+    (client,), (connection,) = await narrow(Feeding())
+    took = Took()
+    for _ in range(60):
+        connection.push_binary(bytes(SMALL))
+    while took.seconds < 24 * SHORT and connection.is_open:
+        connection.push_binary(bytes(SMALL))
+        client.transport.resume_reading()
+        if (await client.receive())[0] == PING:
+            client.write(frame(PONG))
+        client.transport.pause_reading()
+        await asyncio.sleep(SHORT / 5)
+    assert connection.is_open
+    client.reset()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_client_that_waits_to_be_read_is_not_idle(serve, connect):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 
 from fastws import service, ws
@@ -111,23 +112,23 @@ class StreamWire:
 
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
-        self._far.setblocking(False)
         self._near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
 
     async def open(self) -> asyncio.Transport:
         loop = asyncio.get_running_loop()
         self._near.setblocking(False)
+        self._far.setblocking(False)
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, self._near)
         return transport
 
     def send(self, data: bytes) -> None:
         self._far.send(data)
 
-    def receive(self) -> bytes:
+    def receive(self, most: int = sys.maxsize) -> bytes:
         """Read what came, which gives the other end room again."""
         data = b""
         with contextlib.suppress(BlockingIOError):
-            while more := self._far.recv(RECEIVE_LEN):
+            while more := self._far.recv(min(RECEIVE_LEN, most - len(data))):
                 data += more
         if self.checker is not None:
             self.checker.feed(data)
@@ -135,6 +136,18 @@ class StreamWire:
 
     def close(self) -> None:
         self._far.close()
+
+
+class TcpWire(StreamWire):
+    """Through TCP, where the kernel tells what has come to the other end; that takes little at a time."""
+
+    def __init__(self, send_buffer: int = SMALL) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+            self._far = socket.socket()
+            self._far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+            self._far.connect(listening.getsockname())
+            self._near, _ = listening.accept()
 
 
 class PacketWire(MemoryTransport):

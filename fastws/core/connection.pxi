@@ -42,9 +42,11 @@ cdef class Connection:
     cdef reader_t reader
     cdef double last_seen      # loop time, coarse: any byte came
     cdef double last_message   # a message came
-    cdef double ping_sent      # 0 when none is under way
+    cdef double ping_sent      # or the last sign of life behind it; 0 when none is under way
     cdef double deadline       # 0, or when to give up waiting
     cdef double paid_until     # monotonic time up to which its messages have used what max_message_rate allows
+    cdef uint32_t acked        # bytes that the peer had acknowledged at the last look, modulo 2**32; see timing
+    cdef uint32_t ping_end     # likewise, up to the ping that is under way
     cdef link_t link
     cdef Hub hub
     cdef Endpoint endpoint
@@ -65,6 +67,9 @@ cdef class Connection:
     cdef uint8_t entered          # our context is the current one
     cdef uint8_t released
     cdef uint8_t hung_up          # the peer ended its direction
+    cdef uint8_t ping_waits       # one is in the backlog
+    cdef uint8_t ahead            # something lies before the answer to a ping
+    cdef uint8_t taken            # the kernel took of what had waited, since the last look
     cdef uint8_t close_due        # on_close is to be called when all other handlers are done
     cdef uint8_t is_secure        # the client speaks TLS, with us or with a proxy
     cdef int code              # of the close frame that counts
@@ -141,7 +146,7 @@ cdef class Connection:
         self.endpoint.live += 1
         self.endpoint.members.add_connection(self)
         self.hub.start_ticking()
-        self.last_seen = self.last_message = self.hub.now
+        self.last_seen = self.last_message = self.outlet.last_sent = self.hub.now
         arm_timer(self)
         transport.set_protocol(self)
         # Tell us only when nothing is left of what it has
@@ -207,6 +212,7 @@ cdef class Connection:
         cdef ssize_t sent
         if chunk is NULL:
             return
+        outlet.last_sent = self.hub.now
         if JOIN_LEN <= chunk.capacity <= 2 * JOIN_LEN and chunk.refs == 1 and self.hub.cork is NULL and outlet.fd >= 0:
             chunk.refs += 1
             outlet_send(outlet)
@@ -406,6 +412,8 @@ cdef class Connection:
         cdef outlet_t *outlet = &self.outlet
         if outlet.handing:
             return             # called from inside of a write: hand_over() goes on by itself
+        self.taken = True
+        outlet.last_sent = self.hub.now
         outlet.blocked = False
         outlet.queued -= outlet.handed
         outlet.handed = 0
@@ -419,6 +427,7 @@ cdef class Connection:
         note_backlog(self)
         if outlet.blocked:
             return
+        self.ping_waits = False
         wake_drain(self)
         if self.pong is not None and not self.close_sent:
             pong, self.pong = self.pong, None
@@ -549,11 +558,16 @@ cdef tuple STATE_NAMES = ("connecting", "open", "closing", "closed")
 
 cdef int plain_socket(transport) except -2:
     """The descriptor that may be written past the transport, or -1: TLS, in memory."""
+    if type(transport) is not SocketTransport and transport.get_extra_info("sslcontext") is not None:
+        return -1
+    return socket_of(transport)
+
+
+cdef int socket_of(transport) except -2:
+    """The descriptor below a transport, or -1: in memory, or lost."""
     if type(transport) is SocketTransport:
         return (<SocketTransport>transport).poll.fd
-    if transport.get_extra_info("sslcontext") is not None:
-        return -1
-    socket = transport.get_extra_info("socket")
+    socket = None if transport is None else transport.get_extra_info("socket")
     return -1 if socket is None else socket.fileno()
 
 

@@ -398,6 +398,7 @@ cdef class Hub:
                 done += 1
         for i in range(done):
             outlets[i].dirty &= ~kind
+            outlets[i].last_sent = self.now
         # From here on others run: whoever pushes to one that is still ahead deals with what is left of it (send_now)
         for i in range(done):
             outlet = outlets[i]

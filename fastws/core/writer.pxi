@@ -48,6 +48,7 @@ ctypedef struct outlet_t:
     uint8_t left                  # of pending, after a send: sent_pending() is due, before anything else is sent
     uint8_t stale                 # compressed frames passed that the connection's own Deflater does not know
     int error                  # errno of the send that failed, or 0
+    double last_sent           # loop time, coarse: something left
     size_t sent                # bytes of pending that the kernel took, when not all
     size_t queued              # bytes in the backlog and handed to the transport
     size_t handed              # of these, bytes that the transport holds
