@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from .errors import ConfigurationError
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
 __all__ = ["REQUIRED", "Argument", "Handler", "annotated_type", "is_async", "is_awaitable", "read_names"]
 
@@ -62,6 +62,16 @@ class Argument:
     convert: Callable[[str], object]
     default: object = REQUIRED
 
+    @property
+    def missing(self) -> str:
+        """What a client is told that does not give it."""
+        return f"query parameter {self.name!r} is missing\n"
+
+    @property
+    def malformed(self) -> str:
+        """What a client is told that gives something else."""
+        return f"query parameter {self.name!r} is malformed\n"
+
 
 def is_async(function: Callable[..., typing.Any], label: str) -> bool:
     """Tell whether `function` is a coroutine function, or an object with one as its `__call__`, also in a partial.
@@ -89,18 +99,23 @@ _USUAL_RESULTS: typing.Final = frozenset({type(None), str, bytes, dict, list})
 
 
 def read_names(
-    function: Callable[..., typing.Any], label: str, accepts: Callable[[inspect.Parameter], bool]
+    function: Callable[..., typing.Any],
+    label: str,
+    given: Container[str],
+    accepts: Callable[[inspect.Parameter], bool],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names to give to `function` by position and the names to give by keyword.
 
     Args:
         function: the bound method.
         label: how messages name it.
+        given: names that are surely given, and so are none for the instance.
         accepts: tells of each parameter whether it is given (else its default stands); raises if nobody can give it.
 
     Raises:
-        ConfigurationError: the signature cannot be read, or is open (``*args``, ``**kwargs``).
+        ConfigurationError: the signature cannot be read, is open (``*args``, ``**kwargs``), or has no `self`.
     """
+    _check_self(function, label, given)
     positional: list[str] = []
     keywords: list[str] = []
     skipped = False
@@ -115,6 +130,21 @@ def read_names(
         else:
             positional.append(parameter.name)
     return tuple(positional), tuple(keywords)
+
+
+def _check_self(function: Callable[..., typing.Any], label: str, given: Container[str]) -> None:
+    """Refuse a method without `self`: the instance would be given as whatever stands first."""
+    if not inspect.ismethod(function):
+        return
+    name = function.__name__
+    parameters = _parameters(function.__func__, label)
+    if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise ConfigurationError(f"{label} takes no self; write def {name}(self, ...)")
+    first = parameters[0]
+    if first.name in given or first.default is not REQUIRED or annotated_type(first) in CONVERTERS:
+        raise ConfigurationError(
+            f"{label} takes {first.name!r} in the place of self; write def {name}(self, {first.name}, ...)"
+        )
 
 
 def _parameters(function: Callable[..., typing.Any], label: str) -> list[inspect.Parameter]:

@@ -19,18 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from . import reload
+from .announcement import announce
 from .command_line import parse, server_options
 from .errors import ConfigurationError
+from .loading import importing
+from .logs import LOG_FORMAT
 from .options import Options
 from .service import is_marked
 from .sockets import inherited_socket
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from types import ModuleType
-
-    from .server import Server
 
 __all__ = ["main"]
 
@@ -84,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         if options.fd is not None:
             given["sock"] = inherited_socket(options.fd)
-        run(*services, on_listening=_announce, **given)
+        run(*services, on_listening=announce, **given)
     except ConfigurationError as error:
         raise _FailureError(error) from None
     except OSError as error:
@@ -103,36 +104,10 @@ def _explain(error: OSError, options: argparse.Namespace) -> str:
 
 
 def _configure_logging(options: argparse.Namespace) -> None:
-    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=options.log_level.upper(), format=LOG_FORMAT)
     if options.access_log:
         # Who asks for it gets it at every level.
         logging.getLogger("fastws.access").setLevel(logging.INFO)
-
-
-def _announce(server: Server) -> None:
-    lines = [line for address in server.addresses for line in _listing(server, address)]
-    width = max(len(url) for url, _ in lines)
-    for url, what in lines:
-        print(f"{url:{width}}  {what}")
-    sys.stdout.flush()
-
-
-def _listing(server: Server, address: Any) -> Iterator[tuple[str, str]]:
-    ws, http = ("wss", "https") if server.secure else ("ws", "http")
-    place = _place(address)
-    for service in server.services:
-        if service.upgrade_path is not None:
-            yield f"{ws}{place}{service.upgrade_path.text}", service.name
-        for resource in service.resources:
-            yield f"{http}{place}{resource.path.text}", f"{service.name}  {resource.method}"
-
-
-def _place(address: Any) -> str:
-    """Return what stands in a URL between the scheme and the path."""
-    if isinstance(address, str):
-        return f"+unix:{address}:"
-    host, port, *_ = address
-    return f"://[{host}]:{port}" if ":" in host else f"://{host}:{port}"
 
 
 # --- Finding services.
@@ -146,7 +121,8 @@ def _split(target: str) -> tuple[str, str]:
 
 
 def _is_file(source: str) -> bool:
-    return source.endswith(".py") or os.sep in source
+    # A dotted name may be that of a module, and of a file that is none
+    return source.endswith(".py") or os.sep in source or ("." in source and Path(source).is_file())
 
 
 def _files(targets: Sequence[str]) -> list[Path]:
@@ -178,7 +154,8 @@ def _is_own_service(member: object, module: ModuleType) -> bool:
 
 def _import(source: str) -> ModuleType:
     try:
-        return _import_file(Path(source)) if _is_file(source) else _import_module(source)
+        with importing(source):
+            return _import_file(Path(source)) if _is_file(source) else _import_module(source)
     except _UsageError:
         raise
     except ConfigurationError as error:
@@ -195,8 +172,8 @@ def _import_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))
     name = path.stem if path.stem not in sys.modules else f"{path.stem} ({path})"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise _UsageError(f"{path} is no Python file; give the FILE.py that defines the services")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

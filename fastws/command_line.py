@@ -102,6 +102,11 @@ def _add_general(run: argparse.ArgumentParser) -> None:
     run.add_argument("--reload", action="store_true", help="start again when a file of the project changes")
     run.add_argument("--log-level", choices=_LOG_LEVELS, help="least level to log (default: %(default)s)")
     run.add_argument("--access-log", action="store_true", help="log each HTTP response and each opened WebSocket")
+    run.add_argument(
+        "--redacted-parameters",
+        metavar="NAMES",
+        help="query parameters whose values no log shall have, besides token, key, password and the like",
+    )
 
 
 def _add_places(group: argparse._ArgumentGroup) -> None:

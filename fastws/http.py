@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote
 from .cors import Cors
 from .errors import ConfigurationError, FastWSError
 from .files import Answer, Files, OpenFile
+from .redaction import REDACTION
 from .service import REQUIRED, check_path, mark_class, mark_method
 
 if TYPE_CHECKING:
@@ -395,7 +396,7 @@ class Request:
             raise Refuse(400, "the body is not JSON\n") from error
 
     def __repr__(self) -> str:
-        return f"<Request {self.method} {self.raw_target.decode('latin-1')}>"
+        return f"<Request {self.method} {REDACTION.redact(self.raw_target.decode('latin-1'))}>"
 
 
 # --- Responses.
@@ -590,9 +591,9 @@ def _path_value(argument: Argument, text: str) -> object:
 def _query_value(argument: Argument, text: str | None) -> object:
     if text is None:
         if argument.default is REQUIRED:
-            raise Refuse(400, "a query parameter is missing\n")
+            raise Refuse(400, argument.missing)
         return argument.default
     try:
         return argument.convert(text)
     except ValueError:
-        raise Refuse(400, "a query parameter is malformed\n") from None
+        raise Refuse(400, argument.malformed) from None

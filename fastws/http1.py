@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .handshake import Accepted
     from .http import Request
     from .http_reader import Exchange
+    from .redaction import Redaction
     from .service import Handler, Resource, Router, Service
     from .slowness import SlowHandlers
     from .turns import Turns
@@ -99,6 +100,10 @@ class Server(Protocol):
     @property
     def access_log(self) -> bool:
         """Whether each response is logged."""
+
+    @property
+    def redaction(self) -> Redaction:
+        """What takes secrets out of request targets."""
 
     @property
     def slow_handlers(self) -> SlowHandlers:
@@ -418,7 +423,7 @@ class HttpProtocol(asyncio.Protocol):
         """Let go of a connection that is a WebSocket from here on."""
         rest, self._input = self._input, b""
         if self._server.access_log:
-            _log(request, 101, 0)
+            _log(request, 101, 0, self._server.redaction)
         self._leave()
         if self._paused:
             self._transport.resume_reading()
@@ -512,7 +517,7 @@ class HttpProtocol(asyncio.Protocol):
         else:
             self._transport.write(head)
         if self._server.access_log:
-            _log(request, response.status, length)
+            _log(request, response.status, length, self._server.redaction)
         if not keep_alive and self._download is None:
             self._end()
 
@@ -671,10 +676,10 @@ def _explain(error: BaseException, handler: Handler) -> Response:
     return error_response(500)
 
 
-def _log(request: Request | None, status: int, size: int) -> None:
+def _log(request: Request | None, status: int, size: int, redaction: Redaction) -> None:
     if request is None:
         access_logger.info("- - %d %d", status, size)
     else:
         client = request.remote_address[0] if request.remote_address is not None else "-"
-        line = f"{request.method} {request.raw_target.decode('latin-1')}"
+        line = f"{request.method} {redaction.redact(request.raw_target.decode('latin-1'))}"
         access_logger.info('%s "%s" %d %d', client, line, status, size)

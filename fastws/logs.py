@@ -12,7 +12,9 @@ import sys
 import traceback
 from typing import Final
 
-__all__ = ["SLOW_HANDLER", "UNHANDLED_MESSAGE", "UNUSED_RESULT", "Log"]
+__all__ = ["LOG_FORMAT", "SLOW_HANDLER", "UNHANDLED_MESSAGE", "UNUSED_RESULT", "Log", "show_logs"]
+
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 # What the core and the layer above it both say.
 SLOW_HANDLER: Final = (
@@ -72,6 +74,35 @@ class Log:
             raise
         except BaseException as failure:  # a CancelledError, too, was meant for nobody here
             _tell(message, failure)
+
+
+class _Fallback(logging.Handler):
+    """Prints to stderr as long as the program has arranged nothing for all of its logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        if logging.root.handlers or sys.stderr is None:
+            return
+        try:
+            print(self.format(record), file=sys.stderr)
+        except Exception:
+            self.handleError(record)
+
+
+def show_logs(*, access: bool) -> None:
+    """Let our logs be seen also where the program says nothing of logging.
+
+    Args:
+        access: whether the access log is wanted, which then is to be had at every level.
+    """
+    ours = logging.getLogger("fastws")
+    if not ours.hasHandlers():
+        handler = _Fallback()
+        handler.setFormatter(logging.Formatter(LOG_FORMAT))
+        ours.addHandler(handler)
+        ours.setLevel(ours.level or logging.INFO)
+    if access and not logging.getLogger("fastws.access").isEnabledFor(logging.INFO):
+        logging.getLogger("fastws.access").setLevel(logging.INFO)
 
 
 def _tell(message: str, failure: BaseException) -> None:

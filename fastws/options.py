@@ -43,6 +43,7 @@ class ServeOptions(TypedDict, total=False):
     keyfile_password: str | None
     client_ca: _Path | None
     access_log: bool
+    redacted_parameters: str | Iterable[str]
     proxy_headers: bool | str | Iterable[str] | None
     forwarded_field: str | None
     max_connections: int
@@ -81,6 +82,7 @@ class Options:
     keyfile_password: str | None = None
     client_ca: _Path | None = None
     access_log: bool = False
+    redacted_parameters: str | Iterable[str] = ()
     proxy_headers: bool | str | Iterable[str] | None = None
     forwarded_field: str | None = None
     max_connections: int = 100_000

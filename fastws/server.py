@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from . import service as services
 from ._speedups import Connection, Group, Members, check_close_code, hub_of_thread, service_context
+from .announcement import announce
 from .arguments import is_awaitable
 from .calls import Calls
 from .census import Census
@@ -26,8 +27,10 @@ from .heads import error_response
 from .http import Headers, Query
 from .http1 import HttpLimits, HttpProtocol
 from .listening import Listener
-from .logs import UNUSED_RESULT, Log
+from .loading import refuse_while_importing
+from .logs import UNUSED_RESULT, Log, show_logs
 from .options import read_options
+from .redaction import Redaction
 from .refusal import Refusals
 from .slowness import SlowHandlers
 from .sockets import ListeningSockets, address_of
@@ -83,6 +86,7 @@ class Server:
         self.limits = _http_limits(self._options)
         self.census = Census(self._options.max_handshakes, self._options.max_connections_per_address)
         self.access_log = self._options.access_log
+        self.redaction = Redaction(self._options.redacted_parameters)
         self.slow_handlers = SlowHandlers(self._options.slow_handler_time)
         self.proxies = _trusted_proxies(self._options)
         self.addresses: list[Any] = []
@@ -175,6 +179,7 @@ class Server:
             StartError: it was entered already; a server serves once, and another one is made with `serve`.
             OSError: it cannot listen there. It may be entered again.
         """
+        refuse_while_importing()
         if self._hub is not None:
             raise StartError("a server is entered once; make another one with fastws.serve(...)")
         self.loop = asyncio.get_running_loop()
@@ -598,7 +603,10 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
         keyfile: a PEM file with its private key, where that is not in the same file.
         keyfile_password: of the private key, where that is encrypted.
         client_ca: a PEM file with authorities; who has no certificate of one of them cannot connect.
-        access_log: log each HTTP response and each upgrade, to the logger "fastws.access".
+        access_log: log each HTTP response and each upgrade, to the logger "fastws.access". The value of a query
+            parameter whose last word is token, key, secret, password, code or the like (``apiKey``) is left out.
+        redacted_parameters: further names of query parameters whose values no log shall have, as a list or between
+            commas.
         proxy_headers: the proxies that are believed when they tell the client's address and scheme in `Forwarded` (RFC
             7239), or in `X-Forwarded-For` and `X-Forwarded-Proto`: addresses and networks such as `"10.0.0.0/8"`, and
             `"unix"` for Unix sockets, as a list or between commas. True is this machine, loopback and Unix sockets;
@@ -643,14 +651,21 @@ def run(
 ) -> None:
     """Serve until SIGINT or SIGTERM, on uvloop where it exists; blocks.
 
+    It says where it listens, and shows its logs on stderr where the program has not set up logging.
+
     It raises the limit of open files to what the system allows. If it was given `certfile`, SIGHUP has it read the
     certificate again, as `Server.reload_certificate` does.
 
     Args:
         services: as for `serve`, as are all options.
-        on_listening: called with the server once it listens.
+        on_listening: called with the server once it listens, instead of printing what is served where.
+
+    Raises:
+        ConfigurationError: likewise; also if `fastws run` imports what calls this, which it would serve twice.
     """
+    refuse_while_importing()
     server = Server(*services, **options)
+    show_logs(access=server.access_log)
     _raise_file_limit()
     _runner()(_serve_until_signal(server, on_listening))
 
@@ -663,8 +678,7 @@ async def _serve_until_signal(server: Server, on_listening: Callable[[Server], N
     if server.has_certificate_files:
         loop.add_signal_handler(signal.SIGHUP, _reload_certificate, server)
     async with server:
-        if on_listening is not None:
-            on_listening(server)
+        (on_listening or announce)(server)
         await stop.wait()
 
 

@@ -631,7 +631,7 @@ def _compile_handler(function: Callable[..., Any], label: str, event: str, segme
             f"{label} takes {parameter.name!r}, which @ws.{event} cannot give; it gives {', '.join(allowed)}"
         )
 
-    positional, keywords = read_names(function, label, accepts)
+    positional, keywords = read_names(function, label, allowed, accepts)
     return Handler(event, label, function, is_async(function, label), positional, keywords)
 
 
@@ -650,7 +650,7 @@ def _compile_resource(
         arguments[parameter.name] = _compile_argument(parameter, label, path)
         return True
 
-    positional, keywords = read_names(function, label, accepts)
+    positional, keywords = read_names(function, label, (*path.names, *_RESOURCE_ARGUMENTS), accepts)
     event = f"{method} {path.text}"
     handler = Handler(event, label, function, is_async(function, label), positional, keywords)
     return Resource(method, path, handler, arguments, cors)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .handshake import accept
 from .http import check_header
+from .redaction import REDACTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +106,7 @@ class Upgrade:
         self._subprotocol = None if value is None else str.__str__(value)
 
     def __repr__(self) -> str:
-        return f"<Upgrade {self.request.raw_target.decode('latin-1')}>"
+        return f"<Upgrade {REDACTION.redact(self.request.raw_target.decode('latin-1'))}>"
 
 
 def call_handler(handler: Handler, upgrade: Upgrade) -> Any:

@@ -7,8 +7,9 @@ and from other threads through `Server.call_from_thread`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 from . import service
 from ._speedups import (
@@ -78,6 +79,23 @@ __all__ = [
 
 _C = TypeVar("_C", bound=type)
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class _Decorator(Protocol):
+    """Marks a method: ``@ws.on_open`` and ``@ws.on_open()`` are the same."""
+
+    @overload
+    def __call__(self, handler: _F, /) -> _F: ...
+    @overload
+    def __call__(self) -> Callable[[_F], _F]: ...
+
+
+def _with_or_without_parentheses(mark: Callable[[Any], Any]) -> _Decorator:
+    @functools.wraps(mark)
+    def decorate(*handler: Any) -> Any:
+        return mark(*handler) if handler else mark
+
+    return decorate
 
 
 def upgrade_path(
@@ -174,6 +192,7 @@ def upgrade_path(
     return lambda cls: service.mark_class(cls, "upgrade_path", options)
 
 
+@_with_or_without_parentheses
 def on_upgrade(handler: _F) -> _F:
     """Call the method before a WebSocket opens, in order to refuse the client or to say how it is let in.
 
@@ -191,36 +210,43 @@ def on_upgrade(handler: _F) -> _F:
     return service.mark_method(handler, "on_upgrade")
 
 
+@_with_or_without_parentheses
 def on_open(handler: _F) -> _F:
     """Call the method when a connection has opened. It may take `connection`."""
     return service.mark_method(handler, "on_open")
 
 
+@_with_or_without_parentheses
 def on_text_message(handler: _F) -> _F:
     """Call the method with each text message. It may take `connection` and `text`; what it returns is its reply."""
     return service.mark_method(handler, "on_text_message")
 
 
+@_with_or_without_parentheses
 def on_binary_message(handler: _F) -> _F:
     """Call the method with each binary message. It may take `connection` and `data`; what it returns is its reply."""
     return service.mark_method(handler, "on_binary_message")
 
 
+@_with_or_without_parentheses
 def on_ping(handler: _F) -> _F:
     """Call the method when the client pings. It may take `connection` and `data`; the pong is sent without it."""
     return service.mark_method(handler, "on_ping")
 
 
+@_with_or_without_parentheses
 def on_pong(handler: _F) -> _F:
     """Call the method with each pong. It may take `connection` and `data`."""
     return service.mark_method(handler, "on_pong")
 
 
+@_with_or_without_parentheses
 def on_idle_timeout(handler: _F) -> _F:
     """Call the method when no message came for `idle_timeout` seconds. It may take `connection`."""
     return service.mark_method(handler, "on_idle_timeout")
 
 
+@_with_or_without_parentheses
 def on_backlog(handler: _F) -> _F:
     """Call the method when more than `high_water` bytes wait for a client that is slow to read, and when few do again.
 
@@ -230,6 +256,7 @@ def on_backlog(handler: _F) -> _F:
     return service.mark_method(handler, "on_backlog")
 
 
+@_with_or_without_parentheses
 def on_error(handler: _F) -> _F:
     """Call the method when another handler failed, before the connection closes with 1011.
 
@@ -238,6 +265,7 @@ def on_error(handler: _F) -> _F:
     return service.mark_method(handler, "on_error")
 
 
+@_with_or_without_parentheses
 def on_close(handler: _F) -> _F:
     """Call the method exactly once for each connection that opened, after it left every group and registry.
 
@@ -252,6 +280,7 @@ def on_close(handler: _F) -> _F:
     return service.mark_method(handler, "on_close")
 
 
+@_with_or_without_parentheses
 def on_start(handler: _F) -> _F:
     """Call the method when the server starts. It may take `server`.
 
@@ -260,6 +289,7 @@ def on_start(handler: _F) -> _F:
     return service.mark_method(handler, "on_start")
 
 
+@_with_or_without_parentheses
 def on_stop(handler: _F) -> _F:
     """Call the method when the server stops, after all connections have ended. It may take `server`."""
     return service.mark_method(handler, "on_stop")

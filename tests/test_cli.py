@@ -438,3 +438,87 @@ def test_nothing_is_reported_when_nobody_watches(monkeypatch, tmp_path):
     files = [line.partition(" ")[2] for line in (tmp_path / "files").read_text().splitlines()]
     assert cli.__file__ in files or "site-packages" in cli.__file__
     assert os.__file__ not in files
+
+
+# --- What people try.
+
+
+@pytest.mark.parametrize("source", ["chat.html", "./chat.html", "README"])
+def test_a_file_that_is_no_python_is_refused_in_one_line(tmp_path, monkeypatch, capsys, source):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chat.py").write_text(CHAT)
+    for name in ("chat.html", "README"):
+        (tmp_path / name).write_text("<!doctype html>")
+    assert cli.main(["run", source]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fastws: ")
+    assert error.count("\n") == 1
+    assert "FILE.py" in error
+    assert "chat" not in sys.modules
+
+
+SERVES_BY_ITSELF = {
+    "fastws.run": "fastws.run(Chat, port=0)",
+    "asyncio.run": """
+async def main():
+    async with fastws.serve(Chat, port=0):
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("call", SERVES_BY_ITSELF.values(), ids=SERVES_BY_ITSELF)
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "bare"])
+def test_a_file_that_serves_by_itself_is_told_to_look_who_runs_it(tmp_path, monkeypatch, capsys, served, call, guarded):
+    monkeypatch.chdir(tmp_path)
+    lines = call.strip().splitlines()
+    if guarded:
+        lines = ['if __name__ == "__main__":', *(f"    {line}" for line in lines)]
+    (tmp_path / "alone.py").write_text("\n".join([CHAT, "import asyncio, fastws", *lines]))
+    try:
+        assert cli.main(["run", "alone.py", "--port", "0"]) == (0 if guarded else 1)
+    finally:
+        sys.modules.pop("alone", None)
+    error = capsys.readouterr().err
+    assert error.count('if __name__ == "__main__":') == (0 if guarded else 1)
+    assert guarded or error.startswith("fastws: alone.py starts a server when it is imported")
+
+
+PROGRAM = """
+import os, signal, sys
+import fastws
+{before}
+from chat import Chat
+
+@fastws.http.base_path("/stops")
+@fastws.ws.upgrade_path("/")
+class Stops:
+    @fastws.ws.on_start
+    async def ask(self, server):
+        import asyncio
+        reader, writer = await asyncio.open_connection(*server.addresses[0][:2])
+        writer.write(b"GET /chat/motd?token=s3cret HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+        await reader.read()
+        writer.close()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+fastws.run(Chat, Stops, port=0, access_log={access})
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import logging; logging.basicConfig(level='WARNING', format='%(message)s')"])
+@pytest.mark.parametrize("access", [True, False])
+def test_a_program_says_where_it_listens_and_logs_what_it_is_asked_to(tmp_path, before, access):
+    (tmp_path / "chat.py").write_text(CHAT)
+    script = PROGRAM.format(before=before, access=access)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60)
+    assert done.returncode == 0
+    listing = [*CHAT_LISTING.splitlines()[:2], "ws://{0}/stops           Stops"]
+    assert re.sub(r"127.0.0.1:\d+", "{0}", done.stdout).splitlines() == listing
+    logged = [line for line in done.stderr.splitlines() if "GET /chat/motd?token=***" in line]
+    assert len(logged) == access
+    assert done.stderr.count("\n") == access

@@ -13,6 +13,7 @@ from fastws.census import Census
 from fastws.deadlines import Deadlines
 from fastws.http import Refuse, Request, Response
 from fastws.http1 import HttpLimits, HttpProtocol
+from fastws.redaction import REDACTION
 from fastws.service import Router, UpgradeOptions, compile, mark_class
 from fastws.slowness import SlowHandlers
 from fastws.turns import Turns
@@ -34,6 +35,7 @@ class Server:
         self.census = Census(max_handshakes=1000, max_per_address=None)
         self.access_log = True
         self.slow_handlers = SlowHandlers(None)
+        self.redaction = REDACTION
         self.proxies = None
         self.closing = False
         self.opened: list[tuple[str, Request, str | None, bytes]] = []

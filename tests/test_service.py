@@ -4,6 +4,7 @@ import functools
 
 import pytest
 
+from fastws import ws
 from fastws.errors import ConfigurationError
 from fastws.service import Service, UpgradeOptions, compile, mark_class, mark_method
 
@@ -284,3 +285,80 @@ def test_annotations_on_the_wrong_thing_are_refused():
         base_path("/")(lambda: None)
     with pytest.raises(ConfigurationError, match=r"@ws\.on_open marks a method"):
         on("on_open")(3)
+
+
+# --- Mistakes that everybody makes once.
+
+
+def without_self(event, function):
+    return websocket(method=on(event)(function))
+
+
+def takes_text(text):
+    return text
+
+
+@pytest.mark.parametrize(
+    ("target", "remedy"),
+    [
+        (
+            lambda: without_self("on_text_message", takes_text),
+            "'text' in the place of self; write def takes_text(self, text",
+        ),
+        (lambda: without_self("on_open", lambda: None), "takes no self; write def <lambda>(self"),
+        (lambda: without_self("on_open", lambda *, connection: None), "takes no self"),
+        (lambda: without_self("on_open", lambda room: None), "'room' in the place of self"),
+        (lambda: without_self("on_open", lambda connection=None: None), "'connection' in the place of self"),
+        (lambda: resource_of(lambda request: None), "'request' in the place of self"),
+        (lambda: resource_of(lambda limit=10: None), "'limit' in the place of self"),
+        (lambda: resource_of(annotated), "'limit' in the place of self"),
+    ],
+)
+def test_a_method_without_self_is_told_so(target, remedy):
+    assert remedy in refuses(target())
+
+
+def annotated(limit: int):
+    return limit
+
+
+def resource_of(function) -> type:
+    return base_path("/")(type("Notes", (), {"get": on(("GET", "/"))(function)}))
+
+
+def test_self_may_have_another_name_and_a_static_or_class_method_has_none():
+    class Service:
+        @on("on_open")
+        def opened(this, connection):  # noqa: N805
+            pass
+
+        @on("on_text_message")
+        @staticmethod
+        def said(text):
+            pass
+
+        @on("on_close")
+        @classmethod
+        def closed(cls, code):
+            pass
+
+    service = compile(base_path("/")(upgrade_path("/")(Service)))
+    assert [handler.positional for handler in service.handlers.values()] == [("connection",), ("text",), ("code",)]
+
+
+@pytest.mark.parametrize("name", [name for name in ws.__all__ if name.startswith("on_")])
+def test_a_decorator_may_be_written_with_empty_parentheses(name):
+    decorate = getattr(ws, name)
+
+    def plain(self):
+        pass
+
+    def called(self):
+        pass
+
+    assert decorate(plain) is plain
+    assert decorate()(called) is called
+    for function in (plain, called):
+        assert list(compile(websocket(method=function)).handlers) == [name]
+    with pytest.raises(ConfigurationError, match=f"@ws.{name} marks a method of a service, not 'x'"):
+        decorate("x")
