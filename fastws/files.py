@@ -20,7 +20,7 @@ import stat
 import time
 from email.utils import formatdate, mktime_tz, parsedate_tz
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from .errors import ConfigurationError
 from .service import Bundle, check_path, mark_files
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Files", "OpenFile"]
 
+_C = TypeVar("_C", bound=type)
 _Fields = list[tuple[bytes, bytes]]
 
 # Of a folder only the right to go through it is needed, where the system can say so.
@@ -111,7 +112,7 @@ class Files(Bundle):
         # A name decides what a file is, and no browser's guess
         self._fields = [(b"X-Content-Type-Options", b"nosniff"), *fields]
 
-    def __call__(self, cls: type) -> type:
+    def __call__(self, cls: _C) -> _C:
         """Annotate a class with it."""
         return mark_files(cls, self)
 

@@ -436,12 +436,9 @@ def _upgrades(method: str, matches: tuple[Match, ...]) -> bool:
 
     Where nothing is served it counts as one, too: what follows may be frames, and the answer is the last.
     """
-    routes = [match.route for match in matches]
-    if not routes:
-        return True
-    if method != "GET" and any(route.resource(method) for route in routes):
+    if method != "GET" and any(match.route.resource(method) for match in matches):
         return False
-    return any(route.upgrade is not None for route in routes)
+    return not matches or any(match.route.upgrade is not None for match in matches)
 
 
 def _explain_no_route(request: Request, matches: tuple[Match, ...]) -> Response:

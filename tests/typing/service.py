@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 
 import fastws
 from fastws import http, ws
@@ -18,6 +19,8 @@ class Message:
 
 
 @http.base_path("/rooms/{room}")
+@http.files("/static", Path(__file__).parent / "static", index=None, headers={"Cache-Control": "max-age=60"})
+@http.cors(["https://example.com"], methods=["GET"], headers="*", credentials=True, max_age=60)
 @ws.upgrade_path(
     "/socket",
     subprotocols=["chat.v2", "chat.v1"],
@@ -79,7 +82,9 @@ class Rooms:
 
     @ws.on_error
     def failed(self, connection: ws.Connection, error: Exception) -> None:
-        print(connection.id, connection.remote_address, error)
+        address: tuple[str, int] | None = connection.remote_address
+        secure: bool = connection.secure
+        print(connection.id, address, secure, error)
 
     @ws.on_close
     def closed(self, connection: ws.Connection, code: int, reason: str) -> None:
@@ -92,6 +97,14 @@ class Rooms:
     @http.get("/history")
     def read(self, request: http.Request, limit: int = 10) -> list[dict[str, str]]:
         return [{"author": message.author, "text": message.text} for message in self.history[-limit:]]
+
+    @http.cors("*", expose=["ETag"])
+    @http.put("/notes/{path...}")
+    @http.head("/notes/{path...}")
+    @http.options("/notes/{path...}")
+    def note(self, request: http.Request, path: str) -> str:
+        address: tuple[str, int] | None = request.remote_address
+        return f"{request.scheme} {path} {address}"
 
     @http.post("/say")
     async def say(self, room: str, body: bytes, json: object) -> http.Response:
