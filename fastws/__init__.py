@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
 from .errors import (
     ConfigurationError,
     FastWSError,
+    ForkedProcessError,
     GroupRemovedError,
     HandlerError,
     NoCurrentConnectionError,
@@ -26,6 +27,7 @@ from .server import Server, run, serve
 __all__ = [
     "ConfigurationError",
     "FastWSError",
+    "ForkedProcessError",
     "GroupRemovedError",
     "HandlerError",
     "NoCurrentConnectionError",

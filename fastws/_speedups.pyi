@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, NoReturn, TypeAlias, final
 
 from .deflate import Deflate
 from .service import Handler
@@ -416,6 +416,11 @@ class Hub:
             OSError: it cannot be watched; the socket stays the caller's.
             ValueError: this loop has no such transports.
         """
+    @property
+    def orphaned(self) -> bool:
+        """Whether this process was forked from the one that has the loop."""
+    def check_process(self, function: str) -> None:
+        """Refuse a function, which the error names, in a process that was forked from the one that has the loop."""
     def limit_backlog(self, most: int) -> None:
         """Let no more than so many bytes wait for all slow peers together; the least of all limits counts."""
     def help_fanouts(self, threads: int) -> None:
@@ -526,6 +531,28 @@ def hub_of_thread(
     make_query: Callable[[str], Mapping[str, str]],
 ) -> Hub:
     """Return the hub of the running loop; made when there is none."""
+
+def shut_down(transport: asyncio.BaseTransport) -> None:
+    """End both directions of a lost transport's plain socket, which another process may have, too, before it is closed.
+
+    For transports of the loop's, in `connection_lost` only. Those of the core's do it themselves, and TLS says its end.
+    """
+
+def on_fork(part: Callable[[], None], end: Callable[[], NoReturn]) -> None:
+    """Set what parts a child of a fork with its parent, and what ends one that comes back to a hub of the parent's."""
+
+def hold_signals() -> None:
+    """Hold back the signals of this thread if anything is served."""
+
+def release_signals() -> None:
+    """Let through again what `hold_signals` held back."""
+
+def abandon_hubs() -> tuple[list[tuple[asyncio.AbstractEventLoop, bool]], list[int]]:
+    """In a child of a fork: belong to no loop any more.
+
+    Returns:
+        The loops, each with whether this thread is the one that ran it, and the descriptors of all SocketTransports.
+    """
 
 def accept_connection(listening: int) -> int:
     """Accept a connection at a listening socket; returns its descriptor, which does not block and is not inherited.

@@ -36,6 +36,7 @@ import zlib
 
 from fastws.errors import (
     ConfigurationError,
+    ForkedProcessError,
     GroupRemovedError,
     HandlerError,
     NoCurrentConnectionError,
@@ -107,6 +108,13 @@ cdef extern from "utf8.h" nogil:
     bint fastws_utf8_feed(fastws_utf8_t *state, const uint8_t *data, size_t length)
     bint fastws_utf8_complete(const fastws_utf8_t *state)
 
+cdef extern from "fork.h" nogil:
+    bint fastws_forked
+    int fastws_watch_forks()
+    void fastws_part()
+    void fastws_hold_signals()
+    void fastws_release_signals()
+
 cdef extern from "uring.h" nogil:
     enum:
         FASTWS_RING_UNSENT
@@ -126,6 +134,9 @@ cdef extern from "crew.h" nogil:
     void fastws_crew_run(fastws_crew_t *crew, fastws_work_t work, void *job)
     void fastws_crew_end(fastws_crew_t *crew)
     size_t fastws_crew_take(size_t *next, size_t step)
+
+if fastws_watch_forks():
+    raise MemoryError
 
 cdef class Connection
 cdef class Endpoint
@@ -151,6 +162,7 @@ include "core/turns.pxi"         # who has to stop reading, and how it goes on
 include "core/transport.pxi"     # a socket watched by uvloop's libuv, for connections over plain TCP
 include "core/loop.pxi"          # a loop that is closed under those whom it serves
 include "core/watching.pxi"      # who keeps the loop for long
+include "core/forking.pxi"       # a child of a fork, which has no part in all of this
 include "core/dispatch.pxi"      # from an event to its handler
 include "core/closing.pxi"       # the closing handshake, failing, letting go
 include "core/timing.pxi"        # ping, pong, idle and all deadlines

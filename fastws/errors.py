@@ -10,6 +10,7 @@
     ├── WrongThreadError                (RuntimeError) called from another thread than the server's
     ├── NotServingError                 (RuntimeError) no server runs in this process, or none serves what was named
     ├── StartError                      (RuntimeError) a server cannot begin here, or not once more
+    ├── ForkedProcessError              (RuntimeError) called in a child that was forked from the server's process
     ├── GroupRemovedError               (LookupError) the group was removed and its name retired
     ├── HandlerError                    (TypeError) a handler returned what cannot be a reply
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
@@ -26,6 +27,7 @@ import reprlib
 __all__ = [
     "ConfigurationError",
     "FastWSError",
+    "ForkedProcessError",
     "GroupRemovedError",
     "HandlerError",
     "HandshakeError",
@@ -150,6 +152,20 @@ class NotServingError(_MisplacedCallError):
                 f"name the class, or the instance, that was given to fastws.serve() or fastws.run()"
             )
         return f"{self.function} needs a running server; start one with fastws.serve() or fastws.run()"
+
+
+class ForkedProcessError(_MisplacedCallError):
+    """A function of fastws was called in a process that was forked from the one that serves.
+
+    Attributes:
+        function: the name of the function, such as ``"push_text"``.
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"{self.function} has no connections here: this process was forked from the one that serves; "
+            f"let that one act on what the child returns, or tells it through a queue or a pipe"
+        )
 
 
 class StartError(FastWSError, RuntimeError):

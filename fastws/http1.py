@@ -24,6 +24,7 @@ import enum
 import functools
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
+from ._speedups import shut_down
 from .arguments import is_awaitable
 from .census import uncounted
 from .errors import HandshakeError
@@ -271,6 +272,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """End: the client has left, so that nobody wants the result of a handler that still runs."""
+        shut_down(self._transport)
         if self not in self._server.http_connections:
             return
         task, answered = self._task, self._done

@@ -14,6 +14,7 @@ there is room.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import resource
@@ -22,6 +23,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from . import forking
 from ._speedups import accept_connection
 from .logs import Log
 from .proxy_protocol import MAX_HEADER_LENGTH, Header, MalformedHeaderError, read_header
@@ -203,6 +205,7 @@ class _Opener:
             return
         sock = socket.socket(fileno=descriptor)
         sock.setblocking(False)
+        forking.note(sock)
         opening = _Opening(self, sock)
         self._openings[descriptor] = opening
         self._deadlines.set(opening, self._timeout)
@@ -290,6 +293,8 @@ class _Opening:
         # Not in the task, which may be cancelled before it has begun
         self._opener.ended(self._descriptor, self)
         if not self._handed_over:
+            with contextlib.suppress(OSError):  # it is gone already
+                self._sock.shutdown(socket.SHUT_RDWR)
             self._sock.close()
 
     async def _read_proxy_header(self) -> Header:

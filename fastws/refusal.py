@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from ._speedups import shut_down
 from .heads import encode_head
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class _Refused(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """It has gone."""
+        shut_down(self._transport)
         self._refusals.ended(self)
 
     def on_deadline(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
+from . import forking
 from . import service as services
 from ._speedups import Connection, Group, Members, check_close_code, hub_of_thread, service_context
 from .announcement import announce
@@ -154,6 +155,8 @@ class Server:
         Raises:
             NotServingError: the server was not entered yet, or it has ended, even while the function waits.
         """
+        if self._hub is not None:
+            self._hub.check_process("server.call_from_thread")
         context = contextvars.copy_context()
         call = functools.partial(context.run, function, *args, **kwargs)
         is_here = threading.get_ident() == self._thread and not self._ended.is_set()
@@ -242,7 +245,11 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close, as `close` does."""
+        """Close, as `close` does; a child of a fork has nothing to close."""
+        if self._hub is not None and self._hub.orphaned:
+            if isinstance(error, SystemExit):
+                forking.end()
+            return
         await self.close()
 
     async def close(self, code: int = 1001, reason: str = "going away") -> None:
@@ -261,6 +268,7 @@ class Server:
         check_close_code(code)
         if self._hub is None or self._ended.is_set():
             return
+        self._hub.check_process("server.close")
         if threading.get_ident() != self._thread:
             raise WrongThreadError("server.close")
         self.closing = True

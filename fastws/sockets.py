@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from . import forking
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ class ListeningSockets:
         listening = cls(sockets, path)
         try:
             for sock in sockets:
+                forking.note(sock)
                 sock.setblocking(False)
+                sock.set_inheritable(False)
                 sock.listen(options.backlog)
         except OSError:
             listening.close()

@@ -71,6 +71,12 @@ class Files:
             pem.write_to_path(self.certfile, append=i > 0)
         return serial_of(certificate.cert_chain_pems[0].bytes())
 
+    def in_one(self) -> Path:
+        """The certificate and its key in one file."""
+        both = self.certfile.with_name("both.pem")
+        both.write_bytes(self.keyfile.read_bytes() + self.certfile.read_bytes())
+        return both
+
 
 def serial_of(pem: bytes) -> int:
     from cryptography import x509

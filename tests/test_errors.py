@@ -15,6 +15,7 @@ SENTENCES = [
     (errors.WrongThreadError("push_text"), "use server.call_from_thread(push_text, ...)"),
     (errors.NotServingError("push_text"), "push_text needs a running server"),
     (errors.StartError("a server is entered once"), "a server is entered once"),
+    (errors.ForkedProcessError("push_text"), "this process was forked from the one that serves"),
     (errors.GroupRemovedError("lobby"), "group 'lobby' was removed"),
     (errors.HandlerError("Chat.said", "int"), "Chat.said returned int; a reply is str"),
     (http.Refuse(404), "404 Not Found"),

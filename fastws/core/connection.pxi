@@ -195,6 +195,8 @@ cdef class Connection:
     cdef inline void end(self, Connection outer):
         cdef Hub hub = self.hub
         cdef outlet_t *outlet = &self.outlet
+        if hub.orphaned or fastws_forked:
+            came_back()
         hub.current = outer
         if self.entered:
             exit_context(self)
@@ -396,6 +398,7 @@ cdef class Connection:
         outlet.queued = outlet.handed = 0
 
     def connection_lost(self, exc):
+        shut_down(self.transport)
         self.unplug()
         reader_reset(&self.reader)
         self.leftover = None

@@ -75,9 +75,13 @@ static inline fastws_crew_t *fastws_crew_new(int count)
     return crew;
 }
 
-/* Have everybody do the work: the caller is member 0. */
+/* Have everybody do the work: the caller is member 0, and in a child of a fork there is nobody else. */
 static inline void fastws_crew_run(fastws_crew_t *crew, fastws_work_t work, void *job)
 {
+    if (crew->process != getpid()) {
+        work(job, 0);
+        return;
+    }
     pthread_mutex_lock(&crew->lock);
     crew->work = work;
     crew->job = job;

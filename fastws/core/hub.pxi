@@ -70,6 +70,7 @@ cdef class Hub:
     cdef object call_soon
     cdef void *uv_loop         # of a loop of uvloop's, or NULL
     cdef unsigned long thread_id
+    cdef readonly bint orphaned  # this process was forked from the one that has the loop
     cdef object base_context   # what was current when serving began; handlers run in copies of it
     cdef Py_ssize_t users      # servers and clients that hold this hub
     cdef list on_loop_closed   # what to call should the loop be closed under them
@@ -229,6 +230,8 @@ cdef class Hub:
 
         Handlers run, which push: what that comes to is for the next turn, or no turn might end.
         """
+        if fastws_forked:
+            notice_fork()
         self.flush_scheduled = False
         self.turn += 1
         self.collected = 0
@@ -530,7 +533,7 @@ cdef class Hub:
     @property
     def has_transports(self):
         """Whether sockets may have a SocketTransport here."""
-        return self.uv_loop is not NULL
+        return self.uv_loop is not NULL and os.environ.get("FASTWS_TRANSPORT") != "loop"
 
     def make_transport(self, int fd, protocol):
         """Make a transport for a connected socket, which closes it; OSError: the socket stays the caller's."""
@@ -562,6 +565,12 @@ cdef class Hub:
     @property
     def helping(self):
         return 0 if self.senders.crew is NULL else self.senders.crew.count
+
+    def check_process(self, str function not None):
+        """Refuse a function in a process that was forked from the one that has the loop."""
+        notice_fork()
+        if self.orphaned:
+            raise ForkedProcessError(function)
 
     def attach(self, on_loop_closed=None):
         """Count one more server or client on this loop, to be called if the loop is closed before it detaches."""
@@ -672,10 +681,10 @@ cdef Hub hub_of_loop(list found, object loop):
 
 cdef Hub here(str function):
     """The hub that serves in this thread: the only one, or where there are more loops that of the one that runs."""
-    cdef list found = hubs.get(PyThread_get_thread_ident())
+    cdef list found = None if fastws_forked else hubs.get(PyThread_get_thread_ident())
     cdef Hub hub
     if found is None:
-        raise WrongThreadError(function) if is_elsewhere() else NotServingError(function)
+        raise wrong_place(function) or NotServingError(function)
     if len(found) == 1:
         return <Hub>found[0]
     hub = hub_of_loop(found, asyncio._get_running_loop())
@@ -689,12 +698,15 @@ cdef inline object identity(object owner):
     return <size_t><PyObject *>owner
 
 
-cdef bint is_elsewhere() except *:
-    """Whether servers run in other threads only."""
-    return len(hubs) > 0 and PyThread_get_thread_ident() not in hubs
+cdef object wrong_place(str function):
+    """The error where servers run in other threads only, or in the process that this one was forked from; or None."""
+    notice_fork()
+    if PyThread_get_thread_ident() in hubs:
+        return None
+    return WrongThreadError(function) if hubs else ForkedProcessError(function) if has_left else None
 
 
 cdef inline int check_thread(Hub hub, str function) except -1:
-    if hub.thread_id != PyThread_get_thread_ident():
-        raise WrongThreadError(function)
+    if hub.thread_id != PyThread_get_thread_ident() or fastws_forked:
+        refuse(hub, function)
     return 0

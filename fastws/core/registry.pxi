@@ -19,7 +19,7 @@ cdef inline Handling current_handling(str function):
     cdef object place = current_or_none()
     if type(place) is not Handling:
         # In a wrong thread, a connection would not help
-        raise WrongThreadError(function) if is_elsewhere() else NoCurrentConnectionError(function)
+        raise wrong_place(function) or NoCurrentConnectionError(function)
     check_thread((<Handling>place).endpoint.hub, function)
     return <Handling>place
 

@@ -21,6 +21,7 @@ cdef extern from "<sys/socket.h>" nogil:
         AF_INET
         AF_INET6
         AF_UNIX
+        SHUT_RDWR
         SHUT_WR
     int getpeername(int fd, sockaddr *address, socklen_t *length)
     int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
@@ -106,6 +107,9 @@ cdef void on_poll(void *handle, int status, int events) noexcept nogil:
     cdef poll_t *poll = <poll_t *>handle
     cdef ssize_t received = -EAGAIN
     cdef uint8_t *place = NULL
+    if fastws_forked:
+        with gil:
+            came_back()
     if status < 0:
         # What it is recv() says, and that does not wait
         events = poll.events
@@ -363,6 +367,8 @@ cdef class SocketTransport:
             return
         link_remove(&self.link)
         libuv.close(&self.poll, on_handle_closed)
+        # Said, and not left to the last who closes it: another process may have it, too
+        shutdown(self.poll.fd, SHUT_RDWR)
         close_descriptor(self.poll.fd)
         self.poll.fd = -1
         self.hub = None        # whatever keeps us alive now needs none
@@ -449,11 +455,21 @@ def accept_connection(int listening):
     """Not socket.accept(): its object, and two system calls for that, are a third of what accepting costs."""
     cdef int fd
     while True:
+        notice_fork()
         fd = fastws_accept(listening)
         if fd >= 0:
             return fd
         if errno != EINTR:
             raise OSError(errno, os.strerror(errno))
+
+
+def shut_down(transport):
+    """End both directions of a lost transport's socket before it is closed: another process may have it, too."""
+    cdef int fd = -1
+    if transport is not None and type(transport) is not SocketTransport:
+        fd = plain_socket(transport)
+    if fd >= 0:
+        shutdown(fd, SHUT_RDWR)
 
 
 cdef object address_of_peer(const peer_t *peer):

@@ -12,6 +12,9 @@
  * containers, opening fails once and everything is sent one by one. The
  * structures are the kernel's own and never change; they are written down here
  * because the headers that wheels are built with are older.
+ *
+ * A child of a fork would share the rings with its parent, and move their ends
+ * under its hands. So they are not mapped there, and refused by the pid.
  */
 #ifndef FASTWS_URING_H
 #define FASTWS_URING_H
@@ -31,6 +34,7 @@ typedef struct fastws_cqe fastws_cqe_t;
 typedef struct {
     int state;
     int fd;
+    pid_t process; /* that opened it: a fork has no part in it */
     unsigned count; /* requests that wait to be submitted */
     unsigned mask;
     unsigned answers_mask;
@@ -102,8 +106,10 @@ typedef struct {
 static inline void fastws_ring_close(fastws_ring_t *ring)
 {
     if (ring->state == FASTWS_RING_OPEN) {
-        munmap(ring->requests, ring->requests_len);
-        munmap(ring->rings, ring->rings_len);
+        if (ring->process == getpid()) {
+            munmap(ring->requests, ring->requests_len);
+            munmap(ring->rings, ring->rings_len);
+        }
         close(ring->fd);
     }
     ring->state = FASTWS_RING_UNTRIED;
@@ -127,6 +133,8 @@ static inline int fastws_ring_map(fastws_ring_t *ring, const fastws_ring_params_
         munmap(ring->rings, ring->rings_len);
         return 0;
     }
+    madvise(ring->rings, ring->rings_len, MADV_DONTFORK);
+    madvise(ring->requests, ring->requests_len, MADV_DONTFORK);
     ring->tail = (unsigned *)((char *)ring->rings + params->sq.tail);
     ring->mask = params->sq_entries - 1;
     ring->answers_head = (unsigned *)((char *)ring->rings + params->cq.head);
@@ -144,9 +152,14 @@ static inline int fastws_ring_map(fastws_ring_t *ring, const fastws_ring_params_
 static inline int fastws_ring_ready(fastws_ring_t *ring, unsigned entries)
 {
     fastws_ring_params_t params;
+    if (ring->state == FASTWS_RING_OPEN && ring->process != getpid()) {
+        fastws_ring_close(ring);
+        ring->state = FASTWS_RING_REFUSED;
+    }
     if (ring->state != FASTWS_RING_UNTRIED)
         return ring->state == FASTWS_RING_OPEN;
     ring->state = FASTWS_RING_REFUSED;
+    ring->process = getpid();
     ring->count = 0;
     memset(&params, 0, sizeof(params));
     params.flags = FASTWS_SUBMIT_ALL | FASTWS_SINGLE_ISSUER | FASTWS_DEFER_TASKRUN;
