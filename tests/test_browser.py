@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .browser import CHROMIUM, chromium
+from .client import until
 from .examples import example
 
 pytestmark = [
@@ -120,6 +121,51 @@ async def test_a_whisper_is_seen_by_the_named_one_only(enter):
     assert "between us" not in await log(eve, "the end")
 
 
+async def test_an_empty_log_says_what_to_do(enter):
+    ada = await enter("ada")
+    assert "Nothing has been said yet" in await ada.text()
+    await say(ada, "everyone", "hello")
+    await sees(ada, "hello")
+    assert "Nothing has been said yet" not in await ada.text()
+
+
+def unread(text):
+    """The mark at a place, as a condition: what is unread there."""
+    return f"[...document.querySelectorAll('aside li')].find((li) => li.innerText.includes({text!r})).innerText"
+
+
+async def test_what_was_said_elsewhere_is_marked_where_it_was_until_one_looks(enter):
+    ada, bob = await enter("ada"), await enter("bob")
+    for page in (ada, bob):
+        await join(page, "tea")
+    await say(ada, "everyone", "one")
+    await say(ada, "everyone", "two")
+    await say(ada, "bob", "between us")
+    await say(ada, "#tea", "here")
+    await sees(bob, "here")
+    await bob.until(f"/everyone\\s+2/.test({unread('everyone')})")
+    await bob.until(f"/ada\\s+1/.test({unread('ada')})")
+    assert "1" not in await bob.evaluate(unread("#tea"))
+    await bob.click("aside li button:first-child", "everyone")
+    await bob.until(f"!/\\d/.test({unread('everyone')})")
+    assert not any(mark.isdigit() for mark in await ada.evaluate(unread("everyone")))
+
+
+async def test_on_a_small_screen_the_places_take_a_line_and_the_log_the_rest(browser, server):
+    page = await browser.page(width=400, height=700)
+    screen = {"width": 400, "height": 700, "deviceScaleFactor": 1, "mobile": True}
+    await page.call("Emulation.setDeviceMetricsOverride", **screen)
+    await page.open(f"http://127.0.0.1:{server.addresses[0][1]}/chat/")
+    await give_name(page, "ada")
+    for room in ("tea", "coffee", "a room of a longer name", "water"):
+        await join(page, room)
+    height = "document.querySelector('{}').getBoundingClientRect().height"
+    assert await page.evaluate(height.format("aside")) < 60
+    assert await page.evaluate(height.format("#log")) > 500
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert page.errors == []
+
+
 async def test_a_name_is_taken_until_its_holder_leaves(enter, visit):
     ada, bob, another = await enter("ada"), await enter("bob"), await visit()
     await another.submit("#door input", "bob")
@@ -140,3 +186,60 @@ async def test_a_page_whose_connection_was_cut_comes_back_into_its_rooms(enter, 
     await ada.until(f"{LOG}.split('bob joined #tea').length === 3")
     await say(ada, "#tea", "there you are")
     await sees(bob, "there you are")
+
+
+async def test_a_page_comes_back_under_the_name_that_it_got_and_not_the_one_that_was_refused(enter, visit, server):
+    await enter("ada")
+    bob = await visit()
+    await bob.submit("#door input", "ada")
+    await bob.until("document.getElementById('refused').innerText.includes('called ada already')")
+    await give_name(bob, "bob")
+    server.stored["bob"].close(1012, "cut")
+    await bob.until("!document.getElementById('offline').hidden")
+    await bob.until("document.getElementById('offline').hidden")
+    assert await bob.evaluate("document.getElementById('me').innerText") == "bob"
+    assert sorted(server.stored) == ["ada", "bob"]
+
+
+async def test_a_page_waits_for_its_name_while_the_connection_that_was_cut_has_it(enter, server):
+    bob = await enter("bob")
+    server.services[0].instance.people.add("bob again")
+    await bob.evaluate("wanted = 'bob again'; me = 'bob again'")
+    server.stored["bob"].close(1012, "cut")
+    await bob.until("!document.getElementById('offline').hidden")
+    await bob.until("socket.readyState === WebSocket.OPEN")
+    server.services[0].instance.people.remove("bob again")
+    await bob.until("document.getElementById('offline').hidden")
+    assert "bob again" in server.stored
+    assert await bob.evaluate("document.getElementById('door').hidden")
+
+
+PLACEHOLDER = "document.querySelector('#speak input').placeholder"
+
+
+async def test_who_writes_to_somebody_goes_on_doing_so_when_the_page_comes_back(enter, server):
+    ada, bob = await enter("ada"), await enter("bob")
+    await join(ada, "tea")
+    await ada.click("aside li button:first-child", "bob")
+    server.stored["ada"].close(1012, "cut")
+    await sees(bob, "ada has left")
+    await bob.until(f"{LOG}.split('ada is here').length === 2")
+    await ada.until("document.getElementById('offline').hidden")
+    await until(lambda: "tea" in server.groups)
+    assert await ada.evaluate(PLACEHOLDER) == "Whisper to bob"
+    await ada.submit("#speak input", "still between us")
+    await sees(bob, "whispers to you", "still between us")
+
+
+async def test_what_is_typed_for_one_who_left_goes_to_nobody_else(enter):
+    ada, bob, eve = await enter("ada"), await enter("bob"), await enter("eve")
+    await ada.click("aside li button:first-child", "bob")
+    await bob.open("about:blank")
+    await sees(ada, "bob has left")
+    assert await ada.evaluate(PLACEHOLDER) == "bob is not here"
+    await ada.submit("#speak input", "for bob only")
+    assert await ada.evaluate("document.querySelector('#speak input').value") == "for bob only"
+    await ada.evaluate("document.querySelector('#speak input').value = ''")
+    await say(ada, "everyone", "the end")
+    assert "for bob only" not in await log(eve, "the end")
+    assert "for bob only" not in await log(ada, "the end")
