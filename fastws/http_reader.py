@@ -438,7 +438,10 @@ def _upgrades(method: str, matches: tuple[Match, ...]) -> bool:
     """
     if method != "GET" and any(match.route.resource(method) for match in matches):
         return False
-    return not matches or any(match.route.upgrade is not None for match in matches)
+    for match in matches:
+        if match.route.upgrade is not None:
+            return True
+    return not matches
 
 
 def _explain_no_route(request: Request, matches: tuple[Match, ...]) -> Response:

@@ -67,6 +67,7 @@ class Proxy:
         options: of the server behind it.
         reload: the signal that has it read its configuration again and keep its connections.
         unix: what says where the server is, and what says so of a Unix socket.
+        change: what stands in the configuration, and what a test has there instead.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Proxy:
     )
     reload: int | None = None
     unix: tuple[str, str] | None = None
+    change: tuple[str, str] = ("", "")
 
     @property
     def language(self) -> str:
@@ -251,6 +253,8 @@ def running(proxy: Proxy, folder: Path, backend: int | Path):
 
 def _fill(proxy: Proxy, folder: Path, port: int, backend: int | Path) -> str:
     block = configuration(proxy.language)
+    assert proxy.change[0] in block
+    block = block.replace(*proxy.change) if proxy.change[0] else block
     if isinstance(backend, Path):
         assert proxy.unix is not None
         tcp, unix = proxy.unix

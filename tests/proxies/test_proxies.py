@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -232,6 +233,22 @@ async def test_the_server_may_be_on_a_unix_socket(serve, public_folder, proxy):
         client = await behind.open()
         (connection,) = service.connections
         assert (connection.remote_address[0], connection.secure) == (CLIENT, proxy.secure)
+        await client.close()
+
+
+async def test_haproxy_tells_in_the_proxy_protocol_that_a_client_speaks_tls(serve, tmp_path):
+    (haproxy,) = (proxy for proxy in PROXIES if proxy.name == "haproxy")
+    server = "server chat 127.0.0.1:9090"
+    proxy = dataclasses.replace(
+        haproxy, change=(server, f"{server} send-proxy-v2-ssl"), options={"proxy_protocol": True}
+    )
+    service = Seen()
+    place = {"port": free_port()}
+    await serve(service, **place, **proxy.options)
+    with standing(proxy, tmp_path, place) as behind:
+        client = await behind.open(fields=CLAIMS)
+        (connection,) = service.connections
+        assert (connection.remote_address[0], connection.secure) == (CLIENT, True)
         await client.close()
 
 
