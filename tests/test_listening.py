@@ -83,7 +83,7 @@ def test_each_option_has_a_default_and_a_type():
 def test_the_page_on_deployment_tells_the_defaults():
     page = (Path(__file__).parent.parent / "docs" / "deployment.md").read_text()
     told = dict(re.findall(r"^\| `(\w+)` \| ([\w.]+) \|", page, re.MULTILINE))
-    assert len(told) == 11
+    assert len(told) == 12
     assert told == {name: str(getattr(Options, name)) for name in told}
 
 
