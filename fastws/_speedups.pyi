@@ -609,6 +609,12 @@ def read_close_payload(payload: bytes) -> tuple[int, str]:
 def build_close_payload(code: int, reason: str) -> bytes:
     """Build the payload of a close frame; a reason over 123 bytes is cut between two characters."""
 
+def fail_allocation(count: int) -> int:
+    """Have the allocation of ours that comes so many from now fail (0: none); only debug builds can.
+
+    Returns how many were still to come until the one that was asked for last: 0 when it has failed. -1: none can.
+    """
+
 def live_objects() -> dict[str, int]:
     """Count what exists now in the process.
 

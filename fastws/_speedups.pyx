@@ -17,7 +17,7 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.ref cimport Py_CLEAR, Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -53,6 +53,8 @@ cdef extern from "Python.h":
         PYGEN_NEXT
     unsigned long PyThread_get_thread_ident() nogil
     bint PyCoro_CheckExact(object coroutine)
+    int PyGC_Disable()
+    int PyGC_Enable()
     object PyObject_Vectorcall(object function, PyObject **arguments, size_t count, PyObject *keywords)
     int PyIter_Send(object iterator, PyObject *value, PyObject **result) except -1
     PyObject *PyTuple_GET_ITEM(tuple items, Py_ssize_t index)
@@ -92,6 +94,12 @@ cdef extern from "<sys/socket.h>" nogil:
         size_t msg_iovlen
     ssize_t send(int fd, const void *data, size_t length, int flags)
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
+
+cdef extern from "memory.h" nogil:
+    void *malloc "fastws_malloc"(size_t length)
+    void *calloc "fastws_calloc"(size_t count, size_t length)
+    void *realloc "fastws_realloc"(void *block, size_t length)
+    long fastws_fail(long count)
 
 cdef extern from "vector.h" nogil:
     bint fastws_use_vectors(bint wanted)

@@ -84,8 +84,8 @@ cdef bint queue_chunk(Connection connection, chunk_t *chunk, const manner_t *man
         if chunk.key is NULL and chunk_total(chunk) <= RUN_SHARED_LEN:
             run_append(outlet, chunk.data, chunk.length)
         else:
-            chunk.refs += 1
             backlog_append(outlet, chunk, 0)
+            chunk.refs += 1
     note_backlog(connection)
     return True
 
@@ -305,7 +305,12 @@ cdef bint backlog_append(outlet_t *outlet, chunk_t *chunk, size_t offset) except
     """Queue what follows `offset` of the chunk; takes over the caller's reference."""
     cdef backlog_t *backlog = need_backlog(outlet)
     if chunk_has_key(chunk):
-        note_key(outlet, <object>chunk.key, backlog.popped + backlog.count)
+        try:
+            note_key(outlet, <object>chunk.key, backlog.popped + backlog.count)
+        except MemoryError:
+            if backlog.count == 0:
+                backlog_free(outlet)
+            raise
     count_in(outlet, chunk)
     if backlog.count == 0:
         backlog.offset = offset
@@ -370,14 +375,25 @@ cdef int note_key(outlet_t *outlet, object key, uint64_t place) except -1:
     cdef backlog_t *backlog = outlet.backlog
     cdef dict places
     if backlog.places is NULL:
-        places = {}
+        places = new_table()
         Py_INCREF(places)
         backlog.places = <PyObject *>places
     places = <dict>backlog.places
-    if key not in places:
-        hold(outlet, KEY_LEN)
+    cdef bint known = key in places
     places[key] = place
+    if not known:
+        hold(outlet, KEY_LEN)
     return 0
+
+
+cdef dict new_table():
+    """A dict, made without having others run: they might push to this very outlet, which is half-way through a step."""
+    cdef bint collects = PyGC_Disable()
+    try:
+        return {}
+    finally:
+        if collects:
+            PyGC_Enable()
 
 
 cdef void forget_first_key(outlet_t *outlet) noexcept:

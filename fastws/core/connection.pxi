@@ -140,11 +140,11 @@ cdef class Connection:
         self.own_attributes = attributes
         self.on_release = on_release
         self.outlet.fd = plain_socket(transport)
+        self.endpoint.members.add_connection(self)
         self.outlet.accepting = True
         self.state = OPEN
         self.hub.live += 1
         self.endpoint.live += 1
-        self.endpoint.members.add_connection(self)
         self.hub.start_ticking()
         self.last_seen = self.last_message = self.outlet.last_sent = self.hub.now
         arm_timer(self)

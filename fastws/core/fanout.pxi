@@ -186,32 +186,29 @@ ctypedef struct tally_t:
     bint skips                 # somebody is left out
 
 
-cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, const manner_t *manner, tally_t *tally) except -1:
-    """Make one frame pending at every member that is not skipped; the caller keeps its reference."""
-    cdef Hub hub = (<Connection>lane.items[0].connection).hub
+cdef int fan_out(lane_t *lane, chunk_t *frame, bint compressed, tally_t *tally, list late) except -1:
+    """Make one frame pending at every member that is not skipped; the caller keeps its reference.
+
+    Nobody else runs meanwhile: what might have others run is left for `late`, the members that it is to be given to.
+    """
     cdef Py_ssize_t before = tally.queued
     cdef chunk_t *met = NULL
-    cdef bint first = not hub.walking  # else it is called by what a walk has called: joined chunks are that one's
     if (lane.tail_stale or not compressed) and extend_tail(lane, frame, tally.skips):
         tally.matched += lane.count
         tally.queued += lane.count
         return 0
-    hub.walking = True
+    lane.tail = 0
     try:
-        walk_lane(lane, frame, compressed, manner, tally, &met if first else NULL)
+        walk_lane(lane, frame, compressed, tally, &met, late)
     finally:
-        hub.walking = not first
         forget_joined(met)
     remember_tail(lane, compressed, tally.queued - before)
-    if tally.queued > before:
-        hub.schedule()
     return 0
 
 
-cdef int walk_lane(lane_t *lane, chunk_t *frame, bint compressed, const manner_t *manner, tally_t *tally,
-                   chunk_t **met) except -1:
-    """The walk over all members; what a shared chunk becomes with the frame is noted in it, and in *met (or NULL)."""
-    cdef chunk_t *pending
+cdef int walk_lane(lane_t *lane, chunk_t *frame, bint compressed, tally_t *tally, chunk_t **met, list late) except -1:
+    """The walk over all members; what a shared chunk becomes with the frame is noted in it, and in *met."""
+    cdef Hub hub = (<Connection>lane.items[0].connection).hub
     cdef outlet_t *outlet
     cdef Py_ssize_t i
     for i in range(lane.count):
@@ -221,24 +218,29 @@ cdef int walk_lane(lane_t *lane, chunk_t *frame, bint compressed, const manner_t
         tally.matched += 1
         if not outlet.accepting:
             continue
-        if outlet.masking:
-            tally.queued += push_masked(<Connection>outlet.connection, frame, manner)
+        if outlet.masking or outlet.blocked:
+            late.append(<Connection>outlet.connection)
             continue
-        pending = outlet.pending
-        if pending is NULL and not outlet.blocked:
+        if outlet.pending is NULL:
             outlet.pending = frame
             frame.refs += 1
-        elif pending is NULL or met is NULL or not put_joined(outlet, frame, met):
-            if not put_frame_chunk(<Connection>outlet.connection, frame, manner):
-                continue
+        elif not put_joined(outlet, frame, met) and not put_own(hub, outlet, frame):
+            late.append(<Connection>outlet.connection)
+            continue
         outlet.stale |= compressed
-        if not outlet.dirty and outlet.pending is not NULL:
-            (<Connection>outlet.connection).hub.mark_dirty(outlet)
+        if not outlet.dirty:
+            hub.mark_dirty(outlet)     # for which there is room
         tally.queued += 1
     return 0
 
 
-cdef inline bint put_joined(outlet_t *outlet, chunk_t *frame, chunk_t **met) except *:
+cdef inline bint put_own(Hub hub, outlet_t *outlet, const chunk_t *frame) noexcept:
+    """Join the frame to a pending chunk that nobody else holds, if there is room."""
+    cdef chunk_t *pending = outlet.pending
+    return pending.refs == 1 and frame_joins(pending, frame) and hub.collects(frame.length) and chunk_append(pending, frame)
+
+
+cdef inline bint put_joined(outlet_t *outlet, chunk_t *frame, chunk_t **met) noexcept:
     """Join the frame to a pending chunk that others hold, too, once for all of them. False: this is none of those.
 
     So the bytes are joined as often as there are histories, in whatever order their members come. The chunks that were
@@ -253,7 +255,7 @@ cdef inline bint put_joined(outlet_t *outlet, chunk_t *frame, chunk_t **met) exc
             return False
         joined = chunk_concat(pending, frame)
         if joined is NULL:
-            raise MemoryError
+            return False
         hub.collected += joined.capacity
         joined.joined = met[0]
         pending.joined = joined
@@ -316,78 +318,120 @@ cdef inline void remember_tail(lane_t *lane, bint compressed, Py_ssize_t queued)
             lane.tail = chunk.serial
 
 
-cdef bint put_frame_chunk(Connection connection, chunk_t *frame, const manner_t *manner) except *:
-    """The cases that are not shared: something of its own is pending, the frame is long, or the peer is slow."""
+cdef bint put_late(Connection connection, chunk_t *frame, bint compressed, const manner_t *manner) except *:
+    """The cases that may run others: what is pending has to leave first, or the peer is slow, or ours is the client."""
     cdef outlet_t *outlet = &connection.outlet
-    cdef chunk_t *own
-    if not outlet.blocked and frame_joins(outlet.pending, frame) and connection.hub.collects(frame.length):
-        own = own_pending(connection, frame.length)
-        if not chunk_append(own, frame):
-            raise MemoryError
-        return True
-    if not outlet.blocked:
-        connection.send_now()
+    if not outlet.accepting:
+        return False
+    if outlet.masking:
+        return push_masked(connection, frame, manner)
+    while outlet.pending is not NULL:
+        connection.send_now()  # others may run, and push again
     if outlet.sealed:
         return False
-    if not outlet.blocked:
+    if outlet.blocked:
+        if not queue_chunk(connection, frame, manner):
+            return False
+    else:
         outlet.pending = frame
         frame.refs += 1
-        return True
-    return queue_chunk(connection, frame, manner)
+    outlet.stale |= compressed
+    if outlet.pending is not NULL and not outlet.dirty and not connection.hub.mark_dirty(outlet):
+        connection.send_now()
+    return True
+
+
+cdef int fan_out_late(list late, chunk_t *frame, bint compressed, const manner_t *manner, tally_t *tally) except -1:
+    """Give the frame to those whom the walk left; what goes wrong with one keeps it from nobody else."""
+    cdef Connection connection
+    for connection in late:
+        try:
+            tally.queued += put_late(connection, frame, compressed, manner)
+        except BaseException as error:
+            connection.hub.tell_later(error, connection)
+    return 0
 
 
 cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
                             object exclude, object overflow, object key):
     cdef tally_t tally
     cdef manner_t manner
-    cdef Py_ssize_t k
+    cdef Py_ssize_t k = 0
     key = own_key(key)
     read_manner(overflow, key, &manner)
     if members.count == 0 and exclude is None:
         return ABSENT
+    cdef tuple left_out = as_connections(exclude)
     tally.matched = tally.queued = 0
-    left_out = mark_skipped(exclude, True)
     tally.skips = bool(left_out)
-    try:
-        for k in range(members.lane_count):
-            if members.lanes[k].count:
-                fan_out_lane(&members.lanes[k], opcode, payload, length, owner, &manner, &tally)
-    finally:
-        mark_skipped(left_out, False)
+    while k < members.lane_count:
+        # Others run in between, who may add a lane
+        fan_out_lane(members, k, opcode, payload, length, owner, left_out, &manner, &tally)
+        k += 1
     return Delivery(tally.matched, tally.queued, tally.matched - tally.queued)
 
 
-cdef int fan_out_lane(lane_t *lane, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
-                      const manner_t *manner, tally_t *tally) except -1:
+cdef int fan_out_lane(Members members, Py_ssize_t k, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
+                      tuple left_out, const manner_t *manner, tally_t *tally) except -1:
     """Build the frame as the members of a lane need it, and give it to all of them."""
-    cdef bytes body = None if lane.deflater is NULL else deflated(<Deflater>lane.deflater, payload, length)
+    cdef lane_t *lane = &members.lanes[k]
+    cdef Hub hub
+    cdef bytes body = None
     cdef chunk_t *frame
+    cdef list late
+    if lane.count == 0:
+        return 0
+    hub = (<Connection>lane.items[0].connection).hub
+    # What may run others, who join and leave, comes before the lane is looked at
+    hub.schedule()
+    late = []
+    if lane.deflater is not NULL:
+        body = deflated(<Deflater>lane.deflater, payload, length)
     if body is None:
         frame = new_frame(opcode, payload, length, owner)
     else:
         frame = new_frame(opcode | RSV1, <const uint8_t *>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), body)
     try:
         make_whole(frame, manner, True)
-        fan_out(lane, frame, body is not None, manner, tally)
+        fan_out_but(&members.lanes[k], left_out, frame, body is not None, hub, tally, late)
+        fan_out_late(late, frame, body is not None, manner, tally)
     finally:
         chunk_release(frame)
     return 0
 
 
-cdef object mark_skipped(object connections, bint skipped):
-    """Leave connections out of the next fan-out, or no longer; returns them as a tuple."""
+cdef int fan_out_but(lane_t *lane, tuple left_out, chunk_t *frame, bint compressed, Hub hub, tally_t *tally,
+                     list late) except -1:
+    """Fan out to all but some. Their mark stands only while nobody else runs, here or in another loop's thread."""
+    if lane.count == 0:
+        return 0
+    if not hub.reserve_dirty(lane.count):
+        raise MemoryError
+    mark_skipped(left_out, True)
+    try:
+        fan_out(lane, frame, compressed, tally, late)
+    finally:
+        mark_skipped(left_out, False)
+    return 0
+
+
+cdef tuple as_connections(object connections):
+    """The connections that are to be left out, or None."""
     if connections is None:
         return None
     if type(connections) is Connection:
-        connections = (connections,)
-    elif type(connections) is not tuple:
-        connections = tuple(connections)
-    for connection in connections:
+        return (connections,)
+    cdef tuple found = tuple(connections)
+    for connection in found:
         if type(connection) is not Connection:
             raise TypeError(f"exclude takes connections, not {type(connection).__name__}")
-    for connection in connections:
-        (<Connection>connection).outlet.skipped = skipped
-    return connections
+    return found
+
+
+cdef inline void mark_skipped(tuple connections, bint skipped) noexcept:
+    if connections is not None:
+        for connection in connections:
+            (<Connection>connection).outlet.skipped = skipped
 
 
 cdef Delivery fan_out_str(Members members, object text, object exclude, object overflow, object key):

@@ -92,7 +92,6 @@ cdef class Hub:
     cdef public size_t slice_sends
     cdef size_t gil_sends      # see RELEASE_GIL_SENDS
     cdef size_t collected      # of COLLECT_LEN: bytes that collect for single connections
-    cdef bint walking          # a fan-out is making its frame pending
     cdef senders_t senders
     cdef chunk_t *cork         # a chunk with room for many replies, lent to `current`
     cdef list doomed           # connections to fail when no fan-out is under way
@@ -208,17 +207,23 @@ cdef class Hub:
         self.collected += length
         return True
 
-    cdef bint mark_dirty(self, outlet_t *outlet) except False:
-        """Have the outlet's pending frames sent at the end of the turn."""
-        cdef size_t capacity
+    cdef bint reserve_dirty(self, size_t count) noexcept:
+        """Make room for so many calls of mark_dirty(); False: there is no memory."""
+        cdef size_t capacity = max(2 * self.dirty_capacity, self.dirty_len + count, <size_t>64)
         cdef outlet_t **dirty
-        if self.dirty_len == self.dirty_capacity:
-            capacity = max(2 * self.dirty_capacity, <size_t>64)
-            dirty = <outlet_t **>realloc(self.dirty, capacity * sizeof(outlet_t *))
-            if dirty is NULL:
-                raise MemoryError
-            self.dirty = dirty
-            self.dirty_capacity = capacity
+        if self.dirty_len + count <= self.dirty_capacity:
+            return True
+        dirty = <outlet_t **>realloc(self.dirty, capacity * sizeof(outlet_t *))
+        if dirty is NULL:
+            return False
+        self.dirty = dirty
+        self.dirty_capacity = capacity
+        return True
+
+    cdef bint mark_dirty(self, outlet_t *outlet) noexcept:
+        """Have the outlet's pending frames sent at the end of the turn; False: there is no memory for that."""
+        if not self.reserve_dirty(1):
+            return False
         Py_INCREF(<object>outlet.connection)
         self.dirty[self.dirty_len] = outlet
         self.dirty_len += 1

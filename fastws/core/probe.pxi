@@ -103,6 +103,14 @@ def build_close_payload(int code, str reason not None):
     return make_close(code, reason)
 
 
+def fail_allocation(long count):
+    """Have the allocation of ours that comes so many from now fail (0: none); only debug builds can.
+
+    Returns how many were still to come until the one that was asked for last: 0 when it has failed. -1: none can.
+    """
+    return fastws_fail(count)
+
+
 def live_objects():
     """How many of everything that is made per connection, frame or loop exist now, in all loops of the process."""
     return {"hubs": live_hubs, "connections": live_connections, "chunks": live_chunks, "backlogs": live_backlogs,

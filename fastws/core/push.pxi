@@ -66,7 +66,7 @@ cdef inline bytes deflated(Deflater deflater, const uint8_t *payload, size_t len
     if not deflater.wants(length):
         return None
     body = deflater.deflate(payload, length)
-    return body if deflater.pays(PyBytes_GET_SIZE(body), length) else None
+    return body if body is not None and deflater.pays(PyBytes_GET_SIZE(body), length) else None
 
 
 cdef bytes compress(Connection connection, const uint8_t *payload, size_t length):
@@ -77,18 +77,37 @@ cdef bytes compress(Connection connection, const uint8_t *payload, size_t length
     cdef bytes body
     if own is None:
         return deflated(shared, payload, length)
+    if not shared.wants(length) or own.busy:
+        return None            # busy: in the middle of this, somebody pushes something else, which comes first
+    while not outlet.blocked:
+        # It is part of the history from here on, and goes out even where it did not shrink
+        body = compress_in_turn(connection, own, payload, length)
+        if body is not None:
+            return body
+    # It may be dropped before it is sent: no later message may refer to it, nor it to one before
+    body = deflated(shared, payload, length)
+    outlet.stale |= body is not None
+    return body
+
+
+cdef bytes compress_in_turn(Connection connection, Deflater own, const uint8_t *payload, size_t length):
+    """A message that refers to those before it; None where another came in between, which runs while we are at it.
+
+    What is pending leaves first, if this cannot be joined to it: sending may run others, and then it would be too late.
+    """
+    cdef outlet_t *outlet = &connection.outlet
+    cdef bytes body
+    make_way(connection, length + (length >> 8) + MAX_HEADER_LEN, 1)
     if outlet.blocked:
-        # It may be dropped before it is sent: no later message may refer to it, nor it to one before
-        body = deflated(shared, payload, length)
-        outlet.stale |= body is not None
-        return body
-    if not shared.wants(length):
         return None
     if outlet.stale:
         outlet.stale = False
         own.forget()
-    # It is part of the history now, and goes out even where it did not shrink
-    return own.deflate(payload, length)
+    body = own.deflate(payload, length)
+    if outlet.stale or outlet.blocked or needs_way(outlet, PyBytes_GET_SIZE(body) + MAX_HEADER_LEN, 1):
+        outlet.stale = True    # nobody will see it
+        return None
+    return body
 
 
 cdef void give_up_on(Connection connection):
@@ -123,22 +142,40 @@ cdef chunk_t *new_own_frame(outlet_t *outlet, uint8_t kind, const uint8_t *paylo
 cdef int queue_frame(outlet_t *outlet, uint8_t kind, const uint8_t *payload, size_t length) except -1:
     """A frame that nothing may drop, behind what waits already."""
     cdef chunk_t *chunk = new_own_frame(outlet, kind, payload, length, None)
-    backlog_append(outlet, chunk, 0)
+    try:
+        backlog_append(outlet, chunk, 0)
+        chunk.refs += 1
+    finally:
+        chunk_release(chunk)
     return 0
 
 
 cdef int put_alone(Connection connection, chunk_t *chunk) except -1:
-    """Make a whole chunk the pending one, once what is pending now is sent; takes over the reference."""
+    """Make a whole chunk the pending one, once what is pending now is sent; takes over the caller's reference."""
     cdef outlet_t *outlet = &connection.outlet
-    if outlet.pending is not NULL:
-        connection.send_now()
+    try:
+        make_way(connection, JOIN_LEN + 1, 0)
         if outlet.sealed:
-            chunk_release(chunk)
             return 0
         if outlet.blocked:
             backlog_append(outlet, chunk, 0)
-            return 0
-    outlet.pending = chunk
+        else:
+            outlet.pending = chunk
+        chunk.refs += 1
+    finally:
+        chunk_release(chunk)
+    return 0
+
+
+cdef inline bint needs_way(const outlet_t *outlet, size_t length, size_t parts) noexcept:
+    """Whether so much cannot be joined to what is pending."""
+    return outlet.pending is not NULL and not chunk_joins(outlet.pending, length, parts)
+
+
+cdef inline int make_way(Connection connection, size_t length, size_t parts) except -1:
+    """Send what is pending, until so much can be joined to it: sending may run others, who push again."""
+    while needs_way(&connection.outlet, length, parts):
+        connection.send_now()
     return 0
 
 
@@ -151,21 +188,23 @@ cdef int put_pending(Connection connection, uint8_t kind, const uint8_t *payload
     """Join a frame to those pending; a payload that is not short stays with its owner, if there is one."""
     cdef outlet_t *outlet = &connection.outlet
     cdef bint borrow = length > BORROW_LEN and owner is not None and not outlet.masking
+    cdef uint32_t key = masking_key() if outlet.masking else 0
     cdef chunk_t *chunk
     cdef uint8_t *end
-    if outlet.pending is not NULL and not chunk_joins(outlet.pending, length + MAX_HEADER_LEN, borrow):
-        connection.send_now()
-        if outlet.sealed:
-            return 0
-        if outlet.blocked:
-            return queue_frame(outlet, kind, payload, length)
+    make_way(connection, length + MAX_HEADER_LEN, borrow)
+    if outlet.sealed:
+        return 0
+    if outlet.blocked:
+        return queue_frame(outlet, kind, payload, length)
     if borrow:
-        if not chunk_put_borrowed(own_pending(connection, MAX_HEADER_LEN), kind, payload, length, owner):
+        chunk = own_pending(connection, MAX_HEADER_LEN)
+        if not chunk_put_borrowed(chunk, kind, payload, length, owner):
+            if chunk.length == 0:
+                drop_pending(outlet)
             raise MemoryError
         return 0
     chunk = own_pending(connection, length + MAX_HEADER_LEN)
-    end = put_frame(chunk.data + chunk.length, kind, payload, length, outlet.masking,
-                    masking_key() if outlet.masking else 0)
+    end = put_frame(chunk.data + chunk.length, kind, payload, length, outlet.masking, key)
     chunk.length = end - chunk.data
     return 0
 
@@ -187,9 +226,10 @@ cdef chunk_t *own_pending(Connection connection, size_t needed) except NULL:
             chunk = chunk_new(JOIN_LEN)
             if chunk is NULL:
                 raise MemoryError
-        outlet.pending = chunk
         if not chunk_reserve(chunk, needed):
+            chunk_release(chunk)
             raise MemoryError
+        outlet.pending = chunk
         return chunk
     shared = chunk
     chunk = chunk_new(needed + (PENDING_LEN if shared is NULL else shared.length))
@@ -218,8 +258,8 @@ cdef inline int settle(Connection connection, size_t length) except -1:
         connection.send_now()
     elif not hub.collects(length):
         connection.send_now()
-    elif not outlet.dirty & DIRTY_THIS_TURN:
-        hub.mark_dirty(outlet)
+    elif not outlet.dirty & DIRTY_THIS_TURN and not hub.mark_dirty(outlet):
+        connection.send_now()
     return 0
 
 
