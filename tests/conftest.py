@@ -27,9 +27,11 @@ from .wires import SMALL, narrow_socket
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
+MOST_PROCESSES = 4  # each of them collects all tests first
 
 # A slow machine is no failure: nothing generated is judged by its time.
-hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("default", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("nightly", deadline=None, max_examples=5000)
 hypothesis.settings.load_profile("default")
 
@@ -45,6 +47,16 @@ def pytest_asyncio_loop_factories(config, item):
 
 def pytest_addoption(parser):
     parser.addoption("--tls", action="store_true", help="have servers and clients speak TLS")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Share the whole suite among the cores; what is named runs in this process, where a debugger is at home."""
+    if "PYTEST_XDIST_WORKER" in os.environ or not config.pluginmanager.hasplugin("xdist"):
+        return  # a worker comes here, too
+    if not config.option.file_or_dir and not config.option.usepdb and config.option.numprocesses is None:
+        config.option.numprocesses = min(os.cpu_count() or 1, MOST_PROCESSES)
+        config.option.dist = "worksteal"
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -82,7 +94,8 @@ def elsewhere(tmp_path_factory):
     before = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([*map(str, here), *before]))
-        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        if "coverage" not in sys.modules:  # it knows the files of a compiled module by their relative paths
+            patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         yield
 
 

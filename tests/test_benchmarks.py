@@ -178,7 +178,7 @@ def test_a_run_says_what_it_will_do_and_keeps_every_sample(tmp_path):
 
 def pytest_benchmarks(*arguments: str) -> str:
     command = [sys.executable, "-m", "pytest", str(BENCHMARKS), "--benchmark-only", *QUICKLY, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, cwd=ROOT).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 QUICKLY = ["--benchmark-max-time=0.001", "--benchmark-min-rounds=1", "--sizes=64", "-k", "test_mask"]

@@ -22,6 +22,7 @@ from .wires import MemoryWire, StreamWire, wired
 pytestmark = pytest.mark.usefixtures("senders")
 
 CLIENTS = 4
+EXAMPLES = min(settings.default.max_examples, 1000) * 2 // 3  # each takes twenty milliseconds, and sixteen ways
 GROUPS = ("red", "green")
 
 # Lengths on both sides of every border: of the header's forms, of a connection's own chunk, of borrowing, of joining
@@ -200,13 +201,13 @@ async def check(kind, program: list[tuple]) -> None:
 
 @pytest.mark.parametrize("kind", [StreamWire, MemoryWire])
 @given(program=steps(actions))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 async def test_frames_of_all_lengths_arrive_in_the_order_of_the_calls(kind, program):
     await check(kind, program)
 
 
 @pytest.mark.parametrize("kind", [StreamWire, MemoryWire])
 @given(program=steps(short_actions))
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3 * EXAMPLES, suppress_health_check=list(HealthCheck))
 async def test_short_frames_that_share_chunks_arrive_in_the_order_of_the_calls(kind, program):
     await check(kind, program)

@@ -1,6 +1,6 @@
 """Attackers in a process of their own, and guests of the same server who must not notice.
 
-With tens of connections; `make adversary` has a thousand, and looks at latencies and memory, too.
+With tens of connections, in `make test-long`; `make adversary` has a thousand, and looks at latencies and memory, too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from .hall import TIMEOUTS, Hall, present
 GUESTS = 4
 ATTACKERS = 20
 SECONDS = 0.15  # of one attack
+
+pytestmark = pytest.mark.slow
 
 NOBODY = {"websockets": 0, "http": 0, "handshakes": 0, "chunks": 0, "backlogs": 0, "partials": 0}
 
