@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
+
+from .saying import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,10 +19,7 @@ def announce(server: Server) -> None:
     """Print what is served where, if there is anything to print to."""
     lines = [line for address in server.addresses for line in _listing(server, address)]
     width = max(len(url) for url, _ in lines)
-    if sys.stdout is None:
-        return
-    with contextlib.suppress(OSError, ValueError):  # a pipe that nobody reads, a stream that is closed
-        print("\n".join(f"{url:{width}}  {what}" for url, what in lines), flush=True)
+    say("\n".join(f"{url:{width}}  {what}" for url, what in lines), sys.stdout)
 
 
 def _listing(server: Server, address: Any) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,9 @@ own module is shown with its traceback, from the first line of theirs.
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import functools
 import importlib
 import importlib.util
 import logging
@@ -25,13 +27,16 @@ from .errors import ConfigurationError
 from .loading import importing
 from .logs import LOG_FORMAT
 from .options import Options
+from .saying import say
 from .service import is_marked
-from .sockets import inherited_socket
+from .sockets import inherited_socket, keep_standard_descriptors
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from types import ModuleType
+
+    from .server import Server
 
 __all__ = ["main"]
 
@@ -53,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None takes those of the process.
     """
+    keep_standard_descriptors()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(given)
     try:
@@ -63,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options)
     except (_UsageError, _FailureError) as error:
         if str(error):
-            print(f"fastws: {error}", file=sys.stderr)
+            say(f"fastws: {error}", sys.stderr)
         return 2 if isinstance(error, _UsageError) else 1
 
 
@@ -73,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from .server import run
 
+    lifeline = reload.Lifeline()
     _configure_logging(options)
     try:
         services = [service for target in options.services for service in _load(target)]
@@ -85,7 +92,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         if options.fd is not None:
             given["sock"] = inherited_socket(options.fd)
-        run(*services, on_listening=announce, **given)
+        run(*services, on_listening=functools.partial(_begin, lifeline), **given)
     except ConfigurationError as error:
         raise _FailureError(error) from None
     except OSError as error:
@@ -108,6 +115,11 @@ def _configure_logging(options: argparse.Namespace) -> None:
     if options.access_log:
         # Who asks for it gets it at every level.
         logging.getLogger("fastws.access").setLevel(logging.INFO)
+
+
+def _begin(lifeline: reload.Lifeline, server: Server) -> None:
+    lifeline.serves(lambda: asyncio.run_coroutine_threadsafe(server.close(), server.loop))
+    announce(server)
 
 
 # --- Finding services.
@@ -193,6 +205,8 @@ def _import_module(name: str) -> ModuleType:
 
 def _show(error: Exception) -> None:
     """Print an exception of the user's module, without our own frames and those of the import system."""
+    if sys.stderr is None:
+        return
     frames: Any = error.__traceback__
     ours = (__file__, "<frozen importlib")
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(ours):

@@ -38,7 +38,7 @@ __all__ = ["end", "note"]
 
 logger = Log("fastws")
 
-LOOPS: Final = frozenset({"asyncio", "uvloop"})  # packages whose signal handlers need their loop
+LOOPS: Final = frozenset({"asyncio", "fastws", "uvloop"})  # packages whose signal handlers need their loop
 
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 _inert: list[socket.socket] = []  # of this process, if it is a child: both ends

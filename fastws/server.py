@@ -33,8 +33,9 @@ from .logs import UNUSED_RESULT, Log, show_logs
 from .options import read_options
 from .redaction import Redaction
 from .refusal import Refusals
+from .signals import ENDING, Signals, is_unhandled
 from .slowness import SlowHandlers
-from .sockets import ListeningSockets, address_of
+from .sockets import ListeningSockets, address_of, keep_standard_descriptors
 from .store import Registry
 from .tls import Files, Tls
 from .turns import Turns
@@ -185,6 +186,7 @@ class Server:
         refuse_while_importing()
         if self._hub is not None:
             raise StartError("a server is entered once; make another one with fastws.serve(...)")
+        keep_standard_descriptors()
         self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._hub = hub = hub_of_thread(self.loop, _headers_of, Query)
@@ -354,9 +356,30 @@ class Server:
         return True
 
     async def serve_forever(self) -> None:
-        """Serve until this is cancelled, or the server closed."""
+        """Serve until this is cancelled, or the server closed.
+
+        In the main thread SIGTERM and SIGINT end it, too, where the program leaves them their default: SIGTERM raises
+        SystemExit here and SIGINT KeyboardInterrupt, so that the program ends as it does at `sys.exit`, and the server
+        is closed on the way out of its ``async with``. A signal that has a handler is left to that.
+
+        Raises:
+            NotServingError: the server was not entered yet.
+        """
         self._entered("server.serve_forever")
-        await self._ended.wait()
+        interrupted: asyncio.Future[int] = self.loop.create_future()
+        with Signals(self.loop, filter(is_unhandled, ENDING), functools.partial(_note, interrupted)):
+            await self._until(interrupted)
+        if interrupted.done():
+            raise SystemExit if interrupted.result() == signal.SIGTERM else KeyboardInterrupt
+
+    async def _until(self, interrupted: asyncio.Future[int]) -> None:
+        """Wait for the end of the server, or for a signal."""
+        ended = self.loop.create_task(self._ended.wait())
+        waiting: list[asyncio.Future[Any]] = [ended, interrupted]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
 
     def reload_certificate(
         self,
@@ -661,6 +684,11 @@ def run(
 
     It says where it listens, and shows its logs on stderr where the program has not set up logging.
 
+    The first of these signals closes the server, as `Server.close` does. A second one waits for nobody any longer: what
+    is open is aborted and what runs is cancelled, and `on_stop` still runs. A third one kills. In another thread than
+    the main one there are no signals; there, and everywhere, it also returns when somebody closed the server:
+    ``asyncio.run_coroutine_threadsafe(server.close(), server.loop)``.
+
     It raises the limit of open files to what the system allows. If it was given `certfile`, SIGHUP has it read the
     certificate again, as `Server.reload_certificate` does.
 
@@ -670,24 +698,42 @@ def run(
 
     Raises:
         ConfigurationError: likewise; also if `fastws run` imports what calls this, which it would serve twice.
+        StartError: an event loop runs in this thread already.
     """
     refuse_while_importing()
+    if asyncio._get_running_loop() is not None:
+        raise StartError(
+            "fastws.run starts an event loop, and one runs here already, as it does in Jupyter and in async functions; "
+            "serve on that one: async with fastws.serve(...)"
+        )
     server = Server(*services, **options)
+    keep_standard_descriptors()
     show_logs(access=server.access_log)
     _raise_file_limit()
     _runner()(_serve_until_signal(server, on_listening))
 
 
 async def _serve_until_signal(server: Server, on_listening: Callable[[Server], None] | None) -> None:
-    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    if server.has_certificate_files:
-        loop.add_signal_handler(signal.SIGHUP, _reload_certificate, server)
-    async with server:
-        (on_listening or announce)(server)
-        await stop.wait()
+    interrupted: asyncio.Future[int] = loop.create_future()
+
+    def end(number: int) -> None:
+        if not interrupted.done():
+            interrupted.set_result(number)
+        else:
+            signals.let_kill()
+            server.hurry()
+
+    hang_up = [signal.SIGHUP] if server.has_certificate_files else []
+    with Signals(loop, ENDING, end) as signals, Signals(loop, hang_up, lambda _: _reload_certificate(server)):
+        async with server:
+            (on_listening or announce)(server)
+            await server._until(interrupted)
+
+
+def _note(interrupted: asyncio.Future[int], number: int) -> None:
+    if not interrupted.done():
+        interrupted.set_result(number)
 
 
 def _reload_certificate(server: Server) -> None:

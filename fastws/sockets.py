@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_PATH_LENGTH: Final = 103  # bytes, as macOS has it; Linux has four more
 
-__all__ = ["ListeningSockets", "address_of", "inherited_socket"]
+__all__ = ["ListeningSockets", "address_of", "inherited_socket", "keep_standard_descriptors"]
 
 
 class ListeningSockets:
@@ -47,7 +47,7 @@ class ListeningSockets:
         """
         path = None
         if options.sock is not None:
-            sockets = [options.sock]
+            sockets = [_off_standard_streams(options.sock)]
         elif options.unix is not None:
             path = Path(options.unix)
             sockets = [_bind_path(path, options.unix_mode)]
@@ -95,6 +95,32 @@ def inherited_socket(descriptor: int) -> socket.socket:
         sock.detach()  # it is not ours to close
         raise ConfigurationError(f"cannot listen at descriptor {descriptor}: it is no stream socket that listens")
     return sock
+
+
+def keep_standard_descriptors() -> None:
+    """Open what is closed of 0, 1 and 2, to read nothing and to write to nobody.
+
+    Else the next sockets get these numbers: what anybody prints would go to a client, and libuv aborts the process when
+    it closes one of them.
+    """
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            return
+        os.set_inheritable(descriptor, True)
+
+
+def _off_standard_streams(sock: socket.socket) -> socket.socket:
+    """Return a socket that is no standard stream of the process: it may have been inherited as one."""
+    number = sock.fileno()
+    if not 0 <= number <= 2:
+        return sock
+    moved = sock.dup()
+    sock.detach()
+    with open(os.devnull, "r+b", buffering=0) as nowhere:
+        os.dup2(nowhere.fileno(), number)
+    return moved
 
 
 # --- TCP.

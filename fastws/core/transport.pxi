@@ -30,18 +30,28 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef extern from *:
     """
+    #include <errno.h>
     #include <fcntl.h>
+    #include <unistd.h>
     static inline int fastws_accept(int listening) {
+        int fd, higher, error;
     #ifdef SOCK_NONBLOCK
-        return accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     #else
-        int fd = accept(listening, NULL, NULL);
+        fd = accept(listening, NULL, NULL);
         if (fd >= 0) {
             fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
             fcntl(fd, F_SETFD, FD_CLOEXEC);
         }
-        return fd;
     #endif
+        if (fd < 0 || fd > STDERR_FILENO)
+            return fd;
+        /* A program that closed its standard streams: what somebody prints to them must not go to a client */
+        higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        error = errno;
+        close(fd);
+        errno = error;
+        return higher;
     }
     """
     int fastws_accept(int listening) nogil
