@@ -256,10 +256,10 @@ def _range(headers: Mapping[str, str], size: int) -> range | None:
 
 def _date(text: str | None) -> float | None:
     """Return a date as seconds; None for what is none, which is ignored."""
-    parsed = None if text is None else parsedate_tz(text)
     try:
+        parsed = None if text is None else parsedate_tz(text)
         return None if parsed is None else mktime_tz(parsed)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, IndexError, TypeError):  # the last two from parsers of some versions of Python
         return None
 
 

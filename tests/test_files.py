@@ -405,6 +405,18 @@ async def test_head_knows_no_part(site):
     assert (status, fields["content-length"], body) == (200, "10", b"")
 
 
+ANY_FIELD = st.text(alphabet='0123456789 :,-+=()"W/*bytesGMTueNovJan\xe9', max_size=40)
+
+
+@given(ANY_FIELD, st.sampled_from([0, 1, 10]))
+def test_whatever_a_field_says_a_part_lies_within_the_file(text, size):
+    wanted = served._range({"range": text}, size)
+    assert wanted is None or (wanted.start >= 0 and wanted.stop <= size)
+    for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"):
+        served._has_changed({name: text}, ETAG, MTIME)
+        served._is_known({name: text}, ETAG, MTIME)
+
+
 # --- How it is sent.
 
 LARGE = os.urandom(1 << 16) * 100 + b"and the end"
