@@ -36,7 +36,7 @@ class Cors:
     def __init__(
         self,
         origins: str | Iterable[str],
-        methods: Iterable[str] | None,
+        methods: str | Iterable[str] | None,
         headers: str | Iterable[str],
         expose: Iterable[str],
         credentials: bool,
@@ -45,7 +45,7 @@ class Cors:
         self._origins = None if _is_any(origins) else _origins(origins)
         if credentials and self._origins is None:
             raise _wrong("credentials", True, "who sends credentials is named in origins, which cannot be '*' then")
-        self._methods = None if methods is None else [name.upper() for name in _tokens("methods", methods)]
+        self._methods = None if methods is None or _is_any(methods) else _methods(methods)
         self._headers = None if _is_any(headers) else _headers(headers)
         self._max_age = _seconds(max_age)
         self._common: _Fields = []
@@ -119,7 +119,7 @@ def _strings(option: str, values: object) -> list[str]:
             strings = [None]
         if all(isinstance(value, str) for value in strings):
             return strings
-    raise _wrong(option, values, "give a list of strings" + (", or '*'" if option in ("origins", "headers") else ""))
+    raise _wrong(option, values, "give a list of strings" + (", or '*'" if option != "expose" else ""))
 
 
 def _tokens(option: str, values: object) -> list[str]:
@@ -128,6 +128,10 @@ def _tokens(option: str, values: object) -> list[str]:
         if not is_token(name):
             raise _wrong(option, name, "it is no name: letters, digits and some signs, no spaces")
     return names
+
+
+def _methods(values: object) -> list[str]:
+    return [name.upper() for name in _tokens("methods", values)]
 
 
 def _headers(values: object) -> bytes:

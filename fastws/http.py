@@ -126,7 +126,7 @@ def _resource(method: str, path: str) -> Callable[[_F], _F]:
 def cors(
     origins: str | Iterable[str],
     *,
-    methods: Iterable[str] | None = None,
+    methods: str | Iterable[str] | None = None,
     headers: str | Iterable[str] = (),
     expose: Iterable[str] = (),
     credentials: bool = False,
@@ -140,7 +140,7 @@ def cors(
 
     Args:
         origins: such as ``["https://example.com"]``, or ``"*"`` for all.
-        methods: those that these pages may use; None is all that are answered at the path.
+        methods: those that these pages may use; None or ``"*"`` is all that are answered at the path.
         headers: request header fields that they may send besides those that need no permission and ``Content-Type``;
             ``"*"`` is all.
         expose: response header fields that they may read besides those that need no permission.

@@ -56,7 +56,7 @@ class Notes:
     async def broken(self) -> None:
         raise RuntimeError
 
-    @http.cors("*", headers="*", expose=["ETag", "X-Left"], max_age=5)
+    @http.cors("*", methods="*", headers="*", expose=["ETag", "X-Left"], max_age=5)
     @http.get("/open")
     def open(self) -> str:
         return "open"
@@ -227,7 +227,7 @@ async def test_a_preflight_is_answered_before_a_resource_for_options(serve):
         ({"origins": [PAGE + "/a"]}, "an origin is like"),
         ({"origins": "*", "credentials": True}, "credentials=True: who sends credentials is named"),
         ({"origins": [PAGE, "*"], "credentials": True}, "credentials=True: who sends credentials is named"),
-        ({"origins": "*", "methods": "GET"}, "methods='GET': give a list of strings"),
+        ({"origins": "*", "methods": "GET"}, r"methods='GET': give a list of strings, or '\*'"),
         ({"origins": "*", "methods": ["GET POST"]}, "methods='GET POST': it is no name"),
         ({"origins": "*", "headers": ["X:Y"]}, "headers='X:Y': it is no name"),
         ({"origins": "*", "expose": "ETag"}, "expose='ETag': give a list"),
