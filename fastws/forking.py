@@ -64,7 +64,7 @@ def _part() -> None:
     for loop, runs_here in loops:
         _replace_poll(loop)
         if runs_here:
-            loop.call_soon(end)
+            _end_next(loop)
 
 
 def _reset_signals() -> None:
@@ -92,6 +92,14 @@ def _replace_poll(loop: asyncio.AbstractEventLoop) -> None:
     if descriptor is not None:
         with select.epoll() as poll:
             os.dup2(poll.fileno(), descriptor, inheritable=False)
+
+
+def _end_next(loop: asyncio.AbstractEventLoop) -> None:
+    """Have the loop end the child before it does anything else, where it lets us: the core sees to uvloop's."""
+    loop.call_soon(end)
+    ready = getattr(loop, "_ready", None)
+    if ready is not None:
+        ready.rotate(1)
 
 
 def _poll_of(loop: Any) -> int | None:

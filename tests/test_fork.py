@@ -279,10 +279,10 @@ class Caller:
 
     def open(self, path: str = "/") -> Caller:
         self.sock.sendall(REQUEST % (path.encode(), b""))
-        while not self.received.endswith(b"\r\n\r\n"):
+        while b"\r\n\r\n" not in self.received:
             assert self.read()
-        assert self.received.startswith(b"HTTP/1.1 101 ")
-        self.received.clear()
+        head, _, self.received = self.received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
         return self
 
     def read(self) -> bool:
