@@ -395,7 +395,7 @@ class RequestReader:
             return
         for route, values in matches:
             service = route.upgrade
-            if service is not None and (upgrading or self._wants_websocket(method, route.resources)):
+            if service is not None and method == "GET" and (upgrading or self._wants_websocket(route.resources)):
                 exchange.service = service
                 names = service.upgrade_path.names if service.upgrade_path is not None else ()
             elif not upgrading and (resource := route.resource(method)) is not None:
@@ -409,9 +409,9 @@ class RequestReader:
             return
         exchange.response = _explain_no_route(request, matches)
 
-    def _wants_websocket(self, method: str, resources: dict[str, Resource]) -> bool:
+    def _wants_websocket(self, resources: dict[str, Resource]) -> bool:
         """Tell whether a request that is no complete Upgrade is meant for the WebSocket; its handshake says why not."""
-        return method == "GET" and ("GET" not in resources or has_token(self._upgrade, b"websocket"))
+        return "GET" not in resources or has_token(self._upgrade, b"websocket")
 
     def _explain_stop(self, error: HttpParserError) -> Response:
         if self._fault is not None:
