@@ -148,6 +148,7 @@ if fastws_watch_forks():
 
 cdef class Connection
 cdef class Endpoint
+cdef class HandlerCall
 cdef class HandlerTask
 cdef class Members
 cdef class SocketTransport

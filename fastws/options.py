@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import ssl as ssllib
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
@@ -152,11 +153,11 @@ _TIMES: Final = ("handshake_timeout", "keep_alive_timeout", "close_timeout")
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= sys.maxsize
 
 
 def _is_thread_count(value: object) -> bool:
-    return isinstance(value, int) and 0 <= value <= MAX_FANOUT_THREADS
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_FANOUT_THREADS
 
 
 def _is_field(value: object) -> bool:
@@ -164,7 +165,7 @@ def _is_field(value: object) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and 0 < value < float("inf")
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def _check(name: str, value: _T, allowed: Callable[[_T], object], what: str) -> None:

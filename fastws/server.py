@@ -130,7 +130,7 @@ class Server:
         """All open connections of a service, given as the class or the instance that is served."""
         self._entered("server.connections")
         for service in self.services:
-            if target in (service.cls, service.instance) and service in self._endpoints:
+            if (target is service.cls or target is service.instance) and service in self._endpoints:
                 return self._endpoints[service].members
         raise ConfigurationError(f"{target!r} is not served here with a WebSocket")
 

@@ -489,6 +489,9 @@ async def test_what_is_wrong_with_a_push_is_told_also_where_nobody_would_get_it(
                 with pytest.raises(TypeError, match="a key is"):
                     push(good, key=1.5)
                 assert not push(good)
+        for push in texts:
+            with pytest.raises(UnicodeEncodeError):
+                push("\ud800")
         for push in (ws.push_text_to_group, ws.push_binary_to_group):
             with pytest.raises(TypeError, match="exclude takes connections"):
                 push("empty", "x" if push is ws.push_text_to_group else b"x", exclude=["me"])

@@ -202,7 +202,7 @@ cdef class Connection:
             exit_context(self)
         if outlet.pending is not NULL and not outlet.dirty & DIRTY_THIS_TURN:
             self.send_now()
-        if hub.watched is not NULL:
+        if hub.watched is not None:
             end_stretch(hub)
         if CHECKS:
             check_connection(self)

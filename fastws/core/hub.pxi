@@ -107,7 +107,7 @@ cdef class Hub:
     cdef HandlerTask parked    # owns the handler that runs now should it suspend
     cdef bint task_entered
     cdef object outer_task     # a task that stepped aside for it
-    cdef PyObject *watched     # the HandlerCall whose stretch it is, borrowed from the connection's endpoint, or NULL
+    cdef HandlerCall watched   # whose stretch it is, or None
     cdef double watched_since
     # Time
     cdef double now            # loop.time() of the last tick, less the time that the loop was held up

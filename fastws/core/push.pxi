@@ -307,6 +307,7 @@ cdef Delivery deliver_str(Connection connection, object text, object overflow, o
     key = own_key(key)
     read_manner(overflow, key, &manner)
     if connection is None:
+        own.encode()           # as for anybody
         return ABSENT
     return DELIVERED if push_str(connection, own, &manner) else DROPPED
 

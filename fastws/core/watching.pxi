@@ -25,14 +25,14 @@ cdef extern from *:
 
 cdef inline int watch(Hub hub, HandlerCall handler) except -1:
     """A handler is about to be called."""
-    if hub.watched is not <PyObject *>handler:
+    if hub.watched is not handler:
         begin_stretch(hub, handler)
     return 0
 
 
 cdef int begin_stretch(Hub hub, HandlerCall handler) except -1:
     end_stretch(hub)
-    hub.watched = <PyObject *>handler
+    hub.watched = handler
     if handler.slow_time:
         hub.watched_since = fastws_coarse_time()
     return 0
@@ -40,11 +40,9 @@ cdef int begin_stretch(Hub hub, HandlerCall handler) except -1:
 
 cdef int end_stretch(Hub hub) except -1:
     """No handler runs any more, or another one is to."""
-    if hub.watched is NULL:
-        return 0
-    handler = <HandlerCall>hub.watched
-    hub.watched = NULL
-    if handler.slow_time:
+    cdef HandlerCall handler = hub.watched
+    hub.watched = None
+    if handler is not None and handler.slow_time:
         tell_if_slow(handler, fastws_coarse_time() - hub.watched_since)
     return 0
 
