@@ -3,8 +3,8 @@
 #
 #   clients.sh [DIRECTORY]
 #
-# Those for Python, Node and Go are put into the directory; those for Perl, Ruby, Tcl and Lua, and what Go's are compiled
-# from, are packages of Debian, which are installed for root only. What cannot be had is named and left out.
+# Those for Python, Node, Go and C are put into the directory; those for Perl, Ruby, Tcl and Lua, and what Go's and C's are
+# compiled from, are packages of Debian, which are installed for root only. What cannot be had is named and left out.
 #
 #   PYTHON   the interpreter whose clients they become
 set -euo pipefail
@@ -14,7 +14,7 @@ python=${PYTHON:-python3}
 node_packages=(ws@8.23.0 undici@7.30.2 faye-websocket@0.11.4 websocket@1.0.35 nodejs-websocket@1.7.2)
 debian_packages=(
     libmojolicious-perl libanyevent-websocket-client-perl ruby-faye-websocket ruby-websocket-driver tcl tcllib lua5.1 lua-http
-    golang-go golang-github-gorilla-websocket-dev golang-golang-x-net-dev golang-nhooyr-websocket-dev
+    libwebsockets-dev golang-go golang-github-gorilla-websocket-dev golang-golang-x-net-dev golang-nhooyr-websocket-dev
 )
 mkdir -p "$directory"
 
@@ -25,9 +25,12 @@ install_python() {
     cmp -s tests/clients/python.txt "$directory/python/installed.txt" && return
     rm -rf "$directory/python"
     "$python" -m venv "$directory/python"
-    # Some have no wheel for every platform, and building them needs more than this
-    "$directory/python/bin/pip" install -qq --only-binary :all: --no-binary lomond,ws4py -r tests/clients/python.txt &&
-        cp tests/clients/python.txt "$directory/python/installed.txt"
+    # All at once, or where one of them is not to be had for this Python, those that are
+    "$directory/python/bin/pip" install -qq -r tests/clients/python.txt ||
+        while read -r requirement; do
+            "$directory/python/bin/pip" install -qq "$requirement" || without Python "no $requirement"
+        done < <(grep == tests/clients/python.txt)
+    cp tests/clients/python.txt "$directory/python/installed.txt"
 }
 
 install_node() {
@@ -44,13 +47,20 @@ install_debian() {
     [ ${#missing[@]} -eq 0 ] || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+version_of() { dpkg-query -W -f '${Version}' "$1" | sed -E 's/^[0-9]+://; s/[-+].*//'; }
+
 install_go() {
     local flags=() name package
     for name in gorilla:golang-github-gorilla-websocket-dev xnet:golang-golang-x-net-dev nhooyr:golang-nhooyr-websocket-dev; do
         package=${name#*:}
-        flags+=("-X main.${name%%:*}Version=$(dpkg-query -W -f '${Version}' "$package" | sed -E 's/^[0-9]+://; s/[-+].*//')")
+        flags+=("-X main.${name%%:*}Version=$(version_of "$package")")
     done
     GO111MODULE=off GOFLAGS= GOPATH=/usr/share/gocode go build -ldflags "${flags[*]}" -o "$directory/go/drive" tests/clients/drive.go
+}
+
+install_c() {
+    mkdir -p "$directory/c"
+    cc -O1 -DLIBWEBSOCKETS="\"$(version_of libwebsockets-dev)\"" -o "$directory/c/drive" tests/clients/drive.c -lwebsockets
 }
 
 install_python || without Python "pip cannot install them"
@@ -62,5 +72,10 @@ if has go && [ -d /usr/share/gocode/src/nhooyr.io ]; then
     install_go || without Go "they do not compile"
 else
     without Go "there is no compiler, or no sources"
+fi
+if has cc && [ -e /usr/include/libwebsockets.h ]; then
+    install_c || without C "libwebsockets does not compile"
+else
+    without C "there is no compiler, or no libwebsockets"
 fi
 echo "$directory"

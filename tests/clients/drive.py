@@ -640,10 +640,14 @@ def answer(client, command: str, *arguments: str) -> tuple:
 
 
 def main() -> None:
-    client = CLIENTS[sys.argv[1]]()
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a client prints is no answer
-    print("version", importlib.metadata.version(client.package), file=out, flush=True)
+    try:
+        client = CLIENTS[sys.argv[1]]()
+        print("version", importlib.metadata.version(client.package), file=out, flush=True)
+    except ImportError:
+        print("missing", file=out)
+        return
     for line in sys.stdin:
         print(*answer(client, *line.split()), file=out, flush=True)
     os._exit(0)

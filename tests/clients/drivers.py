@@ -63,6 +63,10 @@ class Driver:
     async def __aexit__(self, *error) -> None:
         await self._end()
 
+    async def restart(self) -> None:
+        await self._end()
+        await self.__aenter__()
+
     async def _end(self) -> None:
         self._process.stdin.close()
         try:
