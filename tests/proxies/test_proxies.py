@@ -197,10 +197,14 @@ async def test_a_proxy_that_reads_its_configuration_again_keeps_what_is_open(beh
     client = await behind.open()
     renewed = write_certificates(behind.folder)
     os.kill(behind.process.pid, behind.proxy.reload)
-    while await _serial(behind) != renewed:
-        await asyncio.sleep(0.01)
+    await within(_until_shown(behind, renewed))
     assert await client.asks("still there?") == "still there?"
     await client.close()
+
+
+async def _until_shown(behind: Standing, serial: int) -> None:
+    while await _serial(behind) != serial:
+        await asyncio.sleep(0.01)
 
 
 async def _serial(behind: Standing) -> int | None:
