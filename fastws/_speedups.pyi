@@ -504,6 +504,7 @@ class Endpoint:
         idle_timeout: float | None,
         close_timeout: float,
         slow_handler_time: float | None = None,
+        kernel_backlog: int = -1,
     ) -> Endpoint: ...
     @property
     def hub(self) -> Hub:

@@ -146,7 +146,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     for name, kind, meaning in _LIMITS:
         default = getattr(Options, name)
         text = meaning if default is None else f"{meaning} (default: {default})"
-        metavar = "N" if kind is _count else "SECONDS"
+        metavar = "N" if kind in (_count, _count_or_off) else "SECONDS"
         group.add_argument("--" + name.replace("_", "-"), type=kind, metavar=metavar, help=text)
 
 
@@ -154,6 +154,10 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     return int(text)
+
+
+def _count_or_off(text: str) -> int | None:
+    return None if text == "off" else _count(text)
 
 
 def _seconds(text: str) -> float:
@@ -184,6 +188,7 @@ _LIMITS: Final[tuple[tuple[str, Callable[[str], Any], str], ...]] = (
     ("max_connections_per_address", _count, "connections of one address; one more is answered with 429 (default: any)"),
     ("max_handshakes", _count, "connections without a complete request yet; one more ends the oldest"),
     ("max_total_backlog", _count, "bytes that may wait for all slow clients together; beyond, the slowest are closed"),
+    ("kernel_backlog", _count_or_off, "bytes that may lie unsent in the kernel for each client, or off for any number"),
     ("fanout_threads", _count, "threads that help to send a message to very many clients"),
     ("backlog", _count, "connections that wait in the kernel to be accepted"),
     ("handshake_timeout", _seconds, "for TLS, for the head of a request, and for its body"),

@@ -16,7 +16,13 @@ __all__ = ["SERVER_EVENTS", "make_endpoint"]
 SERVER_EVENTS: Final = frozenset({"on_start", "on_stop", "on_upgrade"})
 
 
-def make_endpoint(hub: Hub, service: Service, close_timeout: float, slow_handler_time: float | None = None) -> Endpoint:
+def make_endpoint(
+    hub: Hub,
+    service: Service,
+    close_timeout: float,
+    slow_handler_time: float | None = None,
+    kernel_backlog: int | None = None,
+) -> Endpoint:
     """Make what all connections of a service share.
 
     Args:
@@ -24,6 +30,8 @@ def make_endpoint(hub: Hub, service: Service, close_timeout: float, slow_handler
         service: one with an upgrade path.
         close_timeout: seconds to wait for a closing handshake, and for handlers after the end of their connection.
         slow_handler_time: seconds that a handler may keep the loop until it is named in the log; None is any time.
+        kernel_backlog: bytes that may lie unsent in the kernel for a client, 0 for any number; None leaves that as its
+            socket has it.
     """
     options = service.upgrade
     template = service.upgrade_path
@@ -49,6 +57,7 @@ def make_endpoint(hub: Hub, service: Service, close_timeout: float, slow_handler
         idle_timeout=options.idle_timeout,
         close_timeout=close_timeout,
         slow_handler_time=slow_handler_time,
+        kernel_backlog=-1 if kernel_backlog is None else kernel_backlog,
     )
     hub.offer(endpoint, service.cls, service.instance)
     return endpoint

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
 
+from . import kernel_backlog
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class ServeOptions(TypedDict, total=False):
     max_connections_per_address: int | None
     max_handshakes: int
     max_total_backlog: int
+    kernel_backlog: int | str | None
     fanout_threads: int
     handshake_timeout: float
     keep_alive_timeout: float
@@ -90,6 +92,7 @@ class Options:
     max_connections_per_address: int | None = None
     max_handshakes: int = 8192
     max_total_backlog: int = 1 << 28
+    kernel_backlog: int | str | None = kernel_backlog.AUTO
     fanout_threads: int = 0
     handshake_timeout: float = 10.0
     keep_alive_timeout: float = 75.0
@@ -106,6 +109,7 @@ class Options:
             _check(name, getattr(self, name), _is_time, "a number of seconds above 0")
         what = f"a whole number from 0 to {MAX_FANOUT_THREADS}"
         _check("fanout_threads", self.fanout_threads, _is_thread_count, what)
+        _check("kernel_backlog", self.kernel_backlog, kernel_backlog.is_valid, kernel_backlog.WHAT)
         if self.slow_handler_time is not None:
             what = "a number of seconds above 0, or None"
             _check("slow_handler_time", self.slow_handler_time, _is_time, what)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from . import forking
+from . import forking, kernel_backlog
 from . import service as services
 from ._speedups import Connection, Group, Members, check_close_code, hub_of_thread, service_context
 from .announcement import announce
@@ -89,6 +89,7 @@ class Server:
         self.census = Census(self._options.max_handshakes, self._options.max_connections_per_address)
         self.access_log = self._options.access_log
         self.redaction = Redaction(self._options.redacted_parameters)
+        self._kernel_backlog = kernel_backlog.bytes_for_all(self.services, self._options.kernel_backlog)
         self.slow_handlers = SlowHandlers(self._options.slow_handler_time)
         self.proxies = _trusted_proxies(self._options)
         self.addresses: list[Any] = []
@@ -212,7 +213,15 @@ class Server:
         for service in self.services:
             if service.upgrade:
                 options = self._options
-                endpoint = make_endpoint(hub, service, options.close_timeout, options.slow_handler_time)
+                wanted = kernel_backlog.bytes_for(service, options.kernel_backlog)
+                inherited = self._kernel_backlog
+                endpoint = make_endpoint(
+                    hub,
+                    service,
+                    options.close_timeout,
+                    options.slow_handler_time,
+                    None if wanted == inherited else wanted,
+                )
                 endpoint.on_empty = self._note_end
                 self._endpoints[service] = endpoint
         self.deadlines = Deadlines(self.loop)
@@ -221,6 +230,8 @@ class Server:
 
     async def _listen(self, hub: Hub) -> None:
         self._sockets = await ListeningSockets.open(self.loop, self._options)
+        for sock in self._sockets.sockets:
+            kernel_backlog.limit(sock, self._kernel_backlog)
         if self.closing:
             self._sockets.close()
             raise StartError("the server was closed before it could listen")
@@ -656,6 +667,10 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
             once however many it waits for, and with all that is needed to hold it. Beyond them those are closed, with
             their service's `overflow_code`, for whom most waits. All servers on a loop share the smallest of their
             limits.
+        kernel_backlog: bytes that may lie unsent in the kernel for each client of a service that says nothing of it.
+            What lies there no policy sees: it is neither replaced nor dropped. None leaves it to the kernel, which
+            takes up to 4 MB on Linux. ``"auto"`` is 16384 where `overflow` is ``"drop_old"`` or ``"conflate"``, and
+            1048576 where it is another. It is for TCP; a Unix socket takes what ``net.core.wmem_default`` says.
         fanout_threads: threads, 15 at most, that help the loop's own to send a message to hundreds of clients or more.
             They do nothing else, and know nothing of Python; each needs an idle core to be of use. All servers on a
             loop share the largest of their numbers.

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from . import kernel_backlog as kernel_backlogs
 from ._speedups import OVERFLOWS, check_close_code
 from .arguments import CONVERTERS, REQUIRED, Argument, Handler, annotated_type, is_async, read_names
 from .errors import ConfigurationError
@@ -241,6 +242,7 @@ class UpgradeOptions:
         high_water: bytes that wait from which on ``on_backlog`` is told.
         overflow: ``"close"``, ``"drop_new"``, ``"drop_old"`` or ``"conflate"``: what happens to what does not fit.
         overflow_code: the close code for a client for which too much waits.
+        kernel_backlog: bytes that may lie unsent in the kernel; None is any number, ``"auto"`` what the server says.
         max_queue: messages that may wait for a suspended handler.
         max_fragments: frames that a message may come in; more fail the connection with 1008.
         max_message_rate: messages a second that a client may send on average; more fail the connection with 1008.
@@ -262,6 +264,7 @@ class UpgradeOptions:
     high_water: int
     overflow: str
     overflow_code: int
+    kernel_backlog: int | str | None
     max_queue: int
     max_fragments: int
     max_message_rate: float | None
@@ -285,6 +288,7 @@ class UpgradeOptions:
         high_water: int | None = None,
         overflow: str = "close",
         overflow_code: int = 1013,
+        kernel_backlog: int | str | None = kernel_backlogs.AUTO,
         max_queue: int = 16,
         max_fragments: int = 1 << 17,
         max_message_rate: float | None = None,
@@ -306,6 +310,7 @@ class UpgradeOptions:
             "high_water": _check_high_water(high_water, max_backlog),
             "overflow": _check_overflow(overflow),
             "overflow_code": _check_code("overflow_code", overflow_code),
+            "kernel_backlog": _check_kernel_backlog(kernel_backlog),
             "max_queue": _check_count("max_queue", max_queue, "messages"),
             "max_fragments": _check_count("max_fragments", max_fragments, "frames"),
             "max_message_rate": _check_rate("max_message_rate", max_message_rate),
@@ -375,6 +380,12 @@ def _check_code(option: str, value: object) -> int:
     except (ValueError, OverflowError):
         raise _wrong(option, value, "give 1000 to 1003, 1007 to 1014 or 3000 to 4999") from None
     return value
+
+
+def _check_kernel_backlog(value: Any) -> int | str | None:
+    if not kernel_backlogs.is_valid(value):
+        raise _wrong("kernel_backlog", value, f"give {kernel_backlogs.WHAT}")
+    return value  # type: ignore[no-any-return]
 
 
 def _check_compression(value: object) -> str | None:

@@ -110,6 +110,7 @@ def upgrade_path(
     high_water: int | None = None,
     overflow: str = "close",
     overflow_code: int = 1013,
+    kernel_backlog: int | str | None = "auto",
     max_queue: int = 16,
     max_fragments: int = 1 << 17,
     max_message_rate: float | None = None,
@@ -144,6 +145,10 @@ def upgrade_path(
         overflow_code: the close code for a client for which too much waits, by `max_backlog` or by the server's
             `max_total_backlog` (RFC 6455 section 7.4). A third of the client libraries turn 1013 into 1002 or an
             error; 1001, 1011 and 3000 to 4999 arrive everywhere, see docs/clients.md.
+        kernel_backlog: bytes that may lie unsent in the kernel before messages wait here, where `overflow` and keys see
+            them. Less keeps what a slow client reads fresh, more saves system calls for large messages. None leaves it
+            to the kernel, which takes up to 4 MB on Linux. ``"auto"`` is what `serve` says, and where that says nothing
+            16384 with `"drop_old"` and `"conflate"`, 1048576 with the others.
         max_queue: messages that may wait for a suspended `async` handler until reading is paused; they are also
             bounded by `max_message_size` in sum.
         max_fragments: frames that one message may come in; more fail the connection with 1008.
@@ -179,6 +184,7 @@ def upgrade_path(
         high_water=high_water,
         overflow=overflow,
         overflow_code=overflow_code,
+        kernel_backlog=kernel_backlog,
         max_queue=max_queue,
         max_fragments=max_fragments,
         max_message_rate=max_message_rate,

@@ -107,7 +107,7 @@ def test_every_option_of_the_server_reaches_it(served, chat):
         "--unix chat.sock --unix-mode 660 --proxy-protocol --forwarded-field Forwarded "
         "--certfile c.pem --keyfile k.pem --client-ca a.pem "
         "--max-connections 1 --max-connections-per-address 2 --max-handshakes 3 --backlog 4 --fanout-threads 5 "
-        "--handshake-timeout 0.5 --keep-alive-timeout 6 --close-timeout 7 --slow-handler-time off "
+        "--kernel-backlog 11 --handshake-timeout 0.5 --keep-alive-timeout 6 --close-timeout 7 --slow-handler-time off "
         "--max-head-size 8 --max-head-fields 9 "
         "--max-body-size 10"
     )
@@ -124,6 +124,7 @@ def test_every_option_of_the_server_reaches_it(served, chat):
         "max_connections": 1,
         "max_connections_per_address": 2,
         "max_handshakes": 3,
+        "kernel_backlog": 11,
         "fanout_threads": 5,
         "backlog": 4,
         "handshake_timeout": 0.5,

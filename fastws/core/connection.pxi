@@ -16,6 +16,23 @@ cdef enum connection_state:
     CLOSING
     CLOSED
 
+cdef extern from *:
+    """
+    #include <netinet/in.h>
+    #include <netinet/tcp.h>
+    #include <sys/socket.h>
+    /* Whatever is no TCP, or knows no such limit, goes without */
+    static void fastws_limit_unsent(int fd, int most) {
+    #ifdef TCP_NOTSENT_LOWAT
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most));
+    #else
+        (void)fd;
+        (void)most;
+    #endif
+    }
+    """
+    void fastws_limit_unsent(int fd, int most) noexcept nogil
+
 cdef Py_ssize_t live_connections = 0
 
 cdef object logger = Log("fastws")
@@ -140,6 +157,8 @@ cdef class Connection:
         self.own_attributes = attributes
         self.on_release = on_release
         self.outlet.fd = plain_socket(transport)
+        if self.endpoint.kernel_backlog >= 0:
+            fastws_limit_unsent(socket_of(transport), self.endpoint.kernel_backlog)
         self.endpoint.members.add_connection(self)
         self.outlet.accepting = True
         self.state = OPEN

@@ -13,6 +13,7 @@
 cdef extern from *:
     """
     #include <string.h>
+    #include <netinet/in.h>
     #include <netinet/tcp.h>
     #include <sys/ioctl.h>
     #include <sys/socket.h>
