@@ -72,7 +72,9 @@ def _reset_signals() -> None:
     with contextlib.suppress(ValueError):  # a fork past Python, in another thread than the main one
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals():
-            if _is_of_loop(signal.getsignal(number)):
+            handler = signal.getsignal(number)
+            # While libuv has a program running it handles SIGCHLD past Python, through a pipe that both share
+            if _is_of_loop(handler) or (number == signal.SIGCHLD and handler == signal.SIG_DFL):
                 signal.signal(number, _default_of(number))
 
 

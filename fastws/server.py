@@ -125,6 +125,7 @@ class Server:
     def _entered(self, what: str) -> Hub:
         if self._hub is None:
             raise NotServingError(what)
+        self._hub.check_process(what)
         return self._hub
 
     def connections(self, target: object) -> Members:

@@ -18,6 +18,7 @@ import pytest
 
 from . import certificates
 from .client import BINARY, CLOSE, REQUEST, TEXT, TIMEOUT, close_payload, frame, take_frame
+from .services import Echo
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system knows no fork")
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux shows what a process has open")
@@ -109,7 +110,8 @@ def refused():
         lambda: ws.push_text_to_connection("n", "x"), lambda: ws.store_connection("n"), lambda: ws.close_connection(),
         lambda: served.connection.push_text("x"), lambda: served.connection.join("g"),
         lambda: served.connection.close(), lambda: server.call_from_thread(print, "called"),
-        lambda: asyncio.run(server.close()),
+        lambda: asyncio.run(server.close()), lambda: server.groups, lambda: server.stored,
+        lambda: server.connections(Forks),
     ):
         try:
             call()
@@ -135,6 +137,19 @@ def inherited():
     return plain.decode() + subprocess.run(
         command, capture_output=True, close_fds=False, check=True, preexec_fn=lambda: None
     ).stdout.decode()
+
+async def catches_in_child(number):
+    def catches():
+        with open("/proc/self/status") as status:
+            mask = next(line for line in status if line.startswith("SigCgt:"))
+        return str(bool(int(mask.split()[1], 16) >> number - 1 & 1))
+
+    program = await asyncio.create_subprocess_exec("sleep", "60")
+    try:
+        return told_by_child(catches)
+    finally:
+        program.kill()
+        await program.wait()
 
 def double(number):
     return 2 * number
@@ -470,6 +485,14 @@ def test_a_child_has_no_socket_and_no_poll_of_the_server(server):
     assert callers[0].asks("shared()") == "2 sockets, 0 rings, 0 watched"
 
 
+async def test_a_socket_that_the_server_was_given_is_not_inherited(serve):
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    sock.set_inheritable(True)
+    await serve(Echo(), sock=sock, port=None)
+    assert not sock.get_inheritable()
+
+
 @linux
 def test_a_program_that_a_handler_starts_inherits_no_descriptor(server):
     said = server.connect().asks("inherited()")
@@ -514,8 +537,8 @@ def test_a_child_exits_with_the_status_that_it_wants(server):
 
 def test_every_function_says_that_a_child_has_no_part_in_the_server(server):
     caller = server.connect()
-    assert caller.asks("told_by_child(refused)") == "11 ['refused']"
-    assert caller.asks("await in_thread(lambda: told_by_child(refused))") == "11 ['refused']"
+    assert caller.asks("told_by_child(refused)") == "14 ['refused']"
+    assert caller.asks("await in_thread(lambda: told_by_child(refused))") == "14 ['refused']"
     assert caller.asks("everybody") == "to everybody"
 
 
@@ -529,6 +552,11 @@ def test_a_child_may_serve_on_its_own(server):
         os.kill(pid, signal.SIGTERM)
         assert child.rest() == [(CLOSE, close_payload(1001, "going away"))]
     assert caller.asks(f"status_of({pid})") == "5"
+
+
+@linux
+def test_a_child_catches_no_signal_for_programs_of_its_parent(server):
+    assert server.connect().asks(f"await catches_in_child({int(signal.SIGCHLD)})") == "False"
 
 
 def test_a_pool_of_processes_works_for_a_handler(server):
