@@ -280,13 +280,14 @@ def broadcast_text(
         text: the message; its frame is built once for all.
         to: the service, as the class or the instance that is served; a class stands for all servers of this event loop
             that serve it. So a task, a route or a library of somebody else can broadcast, and a method of the service
-            that anybody may call: ``to=self``. None is the service whose handler runs.
+            that anybody may call: ``to=self``. None is the service whose handler runs, and where none does the one in
+            whose method this is called.
         exclude: a connection, or several, that shall not get it.
         overflow: what happens at clients for whom it does not fit; see `Connection.push_text`.
         key: what the message is about; see `Connection.push_text`.
 
     Raises:
-        NoCurrentConnectionError: no handler of a service runs here, and `to` names none.
+        NoCurrentConnectionError: neither a handler nor another method of a service runs here, and `to` names none.
         NotServingError: what `to` names is not served here with a WebSocket.
         TypeError, ValueError: the message, `overflow` or `key` is wrong, whether or not there is a client.
     """

@@ -80,6 +80,42 @@ async def test_the_publish_of_the_readme_works_from_anywhere(serve, connect):
     assert await client.text() == "42.0"
 
 
+async def test_a_method_of_the_service_broadcasts_to_it_whoever_calls_it(serve, connect):
+    @at()
+    class Publishes(Watch):
+        def publish(self, text: str) -> ws.Delivery:
+            return next(ws.broadcast_text(text) for _ in range(1))
+
+        async def publish_later(self, data: bytes) -> ws.Delivery:
+            await asyncio.sleep(0)
+            return ws.broadcast_binary(data)
+
+    @at("/caller")
+    class Calls(Watch):
+        @ws.on_text_message
+        def publish(self, text: str) -> None:
+            service.publish(text)
+
+    service = Publishes()
+    server = await serve(service, Calls())
+    client, caller = await connect(server, "/"), await connect(server, "/caller")
+    await until(lambda: len(ws.connections(service)) == 1)
+    assert service.publish("text") == ws.Delivery(1, 1, 0)
+    assert await asyncio.create_task(service.publish_later(b"data")) == ws.Delivery(1, 1, 0)
+    with pytest.raises(WrongThreadError):
+        await asyncio.to_thread(service.publish, "?")
+    assert await asyncio.to_thread(server.call_from_thread, service.publish, "thread")
+    assert [await client.receive() for _ in range(3)] == [(TEXT, b"text"), (BINARY, b"data"), (TEXT, b"thread")]
+    # Where a handler runs it is its service that is meant, as everywhere in what it calls
+    caller.send("to the caller's own")
+    assert await caller.text() == "to the caller's own"
+    with pytest.raises(NoCurrentConnectionError):
+        Publishes().publish("of one that is not served")
+    await server.close()
+    with pytest.raises(NoCurrentConnectionError):
+        service.publish("of one that is served no more")
+
+
 async def test_a_thread_names_the_service_through_the_server(serve, connect):
     server, (client,) = await joined(serve, connect, Watch)
 

@@ -42,9 +42,11 @@ cdef inline object current_or_none():
 
 
 cdef Members current_members(str function):
-    """The connections of the service whose handler, or background work, runs."""
+    """The connections of the service whose handler, or background work, runs; None where none does."""
     cdef object place = current_or_none()
     cdef Endpoint endpoint
+    if place is None:
+        return None
     if type(place) is Endpoint:
         endpoint = <Endpoint>place
     else:
@@ -53,9 +55,31 @@ cdef Members current_members(str function):
     return endpoint.members
 
 
+cdef list calling_endpoints(str function):
+    """Where the service is served in one of whose methods we are, whoever called that. For want of a handler only."""
+    cdef dict services
+    error = wrong_place(function)
+    if error is not None:
+        raise error
+    services = here(function).services if hubs else {}
+    frame = sys._getframe()
+    while frame is not None:
+        names = frame.f_code.co_varnames
+        # Looked at for this name only: a frame keeps what it once showed
+        if frame.f_code.co_argcount and names[0] == "self":
+            endpoints = services.get(identity(frame.f_locals.get("self")))
+            if endpoints is not None:
+                return endpoints
+        frame = frame.f_back
+    raise NoCurrentConnectionError(function)
+
+
 cdef list endpoints_of(object target, str function):
     """Where a class or an instance is served on this loop: a class may be so in several servers."""
-    cdef list endpoints = here(function).services.get(identity(target))
+    cdef list endpoints
+    if target is None:
+        return calling_endpoints(function)
+    endpoints = here(function).services.get(identity(target))
     if endpoints is None:
         raise NotServingError(function, target)
     return endpoints
@@ -289,18 +313,20 @@ def push_binary(data, *, overflow=None, key=None):
 
 
 def broadcast_text(text, *, to=None, exclude=None, overflow=None, key=None):
-    if to is not None:
-        return broadcast_to(fan_out_str, endpoints_of(to, "broadcast_text"), text, exclude, overflow, key)
-    return fan_out_str(current_members("broadcast_text"), text, exclude, overflow, key)
+    cdef Members members = current_members("broadcast_text") if to is None else None
+    if members is not None:
+        return fan_out_str(members, text, exclude, overflow, key)
+    return broadcast_to(fan_out_str, endpoints_of(to, "broadcast_text"), text, exclude, overflow, key)
 
 
 def broadcast_binary(data, *, to=None, exclude=None, overflow=None, key=None):
-    if to is not None:
-        return broadcast_to(fan_out_data, endpoints_of(to, "broadcast_binary"), data, exclude, overflow, key)
-    return fan_out_data(current_members("broadcast_binary"), data, exclude, overflow, key)
+    cdef Members members = current_members("broadcast_binary") if to is None else None
+    if members is not None:
+        return fan_out_data(members, data, exclude, overflow, key)
+    return broadcast_to(fan_out_data, endpoints_of(to, "broadcast_binary"), data, exclude, overflow, key)
 
 
-def connections(service):
+def connections(service not None):
     return Connections.__new__(Connections, endpoints_of(service, "connections"))
 
 
