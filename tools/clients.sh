@@ -3,8 +3,9 @@
 #
 #   clients.sh [DIRECTORY]
 #
-# Those for Python, Node, Go and C are put into the directory; those for Perl, Ruby, Tcl and Lua, and what Go's and C's are
-# compiled from, are packages of Debian, which are installed for root only. What cannot be had is named and left out.
+# Those for Python, Node, Go and C are put into the directory; those for Perl, Ruby, Tcl and Lua, Java's Jetty, and what
+# Go's and C's are compiled from, are packages of Debian, which are installed for root only. What cannot be had is named
+# and left out.
 #
 #   PYTHON   the interpreter whose clients they become
 set -euo pipefail
@@ -14,7 +15,8 @@ python=${PYTHON:-python3}
 node_packages=(ws@8.23.0 undici@7.30.2 faye-websocket@0.11.4 websocket@1.0.35 nodejs-websocket@1.7.2)
 debian_packages=(
     libmojolicious-perl libanyevent-websocket-client-perl ruby-faye-websocket ruby-websocket-driver tcl tcllib lua5.1 lua-http
-    libwebsockets-dev golang-go golang-github-gorilla-websocket-dev golang-golang-x-net-dev golang-nhooyr-websocket-dev
+    libjetty9-java libjetty9-extra-java libslf4j-java libwebsockets-dev
+    golang-go golang-github-gorilla-websocket-dev golang-golang-x-net-dev golang-nhooyr-websocket-dev
 )
 mkdir -p "$directory"
 
@@ -66,7 +68,7 @@ install_c() {
 install_python || without Python "pip cannot install them"
 if has npm; then install_node || without Node "npm cannot install them"; else without Node "there is no npm"; fi
 if has apt-get && [ "$(id -u)" -eq 0 ]; then
-    install_debian || without "Perl, Ruby, Tcl, Lua and Go" "apt-get cannot install them"
+    install_debian || without "Perl, Ruby, Tcl, Lua, Jetty, Go and C" "apt-get cannot install them"
 fi
 if has go && [ -d /usr/share/gocode/src/nhooyr.io ]; then
     install_go || without Go "they do not compile"

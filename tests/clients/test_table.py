@@ -22,6 +22,7 @@ BODY = "who are you?\n"
 JSON = '{"symbol": "FASTWS", "price": 99.5, "currency": "€", "note": "grüße ☃ 🐈"}'
 PATIENCE = 6  # seconds for three messages and a broadcast
 CODES = (1001, 1011, 1012, 1013, 3000, 4999)
+JARS = Path("/usr/share/java")
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 
 
@@ -241,6 +242,8 @@ CLIENTS = [
     Client("Go", "nhooyr", "1.8.7", Row(f"{DEFLATE}; client_no_context_takeover; server_no_context_takeover")),
     Client("Go", "x/net", "0.7.0", Row(tells=(None,) * len(CODES), refusal="nothing", says=(1000, ""))),
     Client("Java", "java.net.http", "17", Row()),
+    Client("Java", "Jetty", "9.4.57", Row(refusal="status")),
+    Client("Java", "Jetty, compressing", "9.4.57", Row(DEFLATE, refusal="status")),
     Client("Perl", "AnyEvent::WebSocket::Client", "0.54", Row(refusal="nothing")),
     Client("Perl", "Mojolicious", "9.31", Row()),
     Client("Perl", "Mojolicious, compressing", "9.31", Row(DEFLATE, shared=False)),
@@ -280,7 +283,14 @@ def compiled(directory: str) -> Callable[[str], list | None]:
 
 
 def java(name: str) -> list | None:
-    return ["java", HERE / "Drive.java"] if shutil.which("javac") else None
+    if shutil.which("javac") is None:
+        return None
+    if name == "java.net.http":
+        return ["java", HERE / "Drive.java"]
+    if not (JARS / "jetty9-websocket-client.jar").exists():
+        return None
+    jars = [*JARS.glob("jetty9-*.jar"), *JARS.glob("slf4j-[an]*.jar")]
+    return ["java", "-cp", ":".join(map(str, jars)), HERE / "Jetty.java", name]
 
 
 def script(program: str, file: str) -> Callable[[str], list | None]:
