@@ -75,7 +75,7 @@ class Rooms:
     def heard(self, connection: ws.Connection, data: bytes) -> None:
         connection.push_binary(bytearray(data))
 
-    @ws.on_idle_timeout
+    @ws.on_idle_timeout()
     def idle(self, connection: ws.Connection) -> None:
         closing: bool = connection.close(4000, "idle")
         assert closing
@@ -118,12 +118,17 @@ async def main() -> None:
     async with fastws.serve(Rooms([]), port=0, close_timeout=2.0) as server:
         members: int = len(server.groups["lobby"])
         names: list[str] = list(server.stored)
+        everybody: ws.Delivery = ws.broadcast_text("all", to=Rooms, key="all")
+        there: ws.Connections = ws.connections(Rooms)
+        print(bool(everybody), len(there), [connection.id for connection in there])
         for connection in server.connections(Rooms):
             connection.push_text(f"{members} {names}")
         delivery: ws.Delivery = await asyncio.to_thread(
             server.call_from_thread, ws.push_text_to_connection, "operator", "hello"
         )
-        print(delivery.matched, delivery.queued, delivery.dropped, server.addresses)
+        everybody = await asyncio.to_thread(server.call_from_thread, ws.broadcast_text, "hello", to=Rooms)
+        count: int = server.call_from_thread(len, there)
+        print(delivery.matched, delivery.queued, delivery.dropped, server.addresses, everybody, count)
 
 
 def blocking() -> None:
