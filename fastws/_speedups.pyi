@@ -505,7 +505,8 @@ class Endpoint:
         idle_timeout: float | None,
         close_timeout: float,
         slow_handler_time: float | None = None,
-        kernel_backlog: int = -1,
+        kernel_backlog: int = 0,
+        inherits_kernel_backlog: bool = True,
     ) -> Endpoint: ...
     @property
     def hub(self) -> Hub:

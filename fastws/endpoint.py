@@ -21,7 +21,8 @@ def make_endpoint(
     service: Service,
     close_timeout: float,
     slow_handler_time: float | None = None,
-    kernel_backlog: int | None = None,
+    kernel_backlog: int = 0,
+    inherits_kernel_backlog: bool = True,
 ) -> Endpoint:
     """Make what all connections of a service share.
 
@@ -30,8 +31,8 @@ def make_endpoint(
         service: one with an upgrade path.
         close_timeout: seconds to wait for a closing handshake, and for handlers after the end of their connection.
         slow_handler_time: seconds that a handler may keep the loop until it is named in the log; None is any time.
-        kernel_backlog: bytes that may lie unsent in the kernel for a client, 0 for any number; None leaves that as its
-            socket has it.
+        kernel_backlog: bytes that may lie unsent in the kernel for a client; 0 is any number.
+        inherits_kernel_backlog: its socket has that from the one that listens.
     """
     options = service.upgrade
     template = service.upgrade_path
@@ -57,7 +58,8 @@ def make_endpoint(
         idle_timeout=options.idle_timeout,
         close_timeout=close_timeout,
         slow_handler_time=slow_handler_time,
-        kernel_backlog=-1 if kernel_backlog is None else kernel_backlog,
+        kernel_backlog=kernel_backlog,
+        inherits_kernel_backlog=inherits_kernel_backlog,
     )
     hub.offer(endpoint, service.cls, service.instance)
     return endpoint

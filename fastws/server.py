@@ -214,15 +214,9 @@ class Server:
         for service in self.services:
             if service.upgrade:
                 options = self._options
-                wanted = kernel_backlog.bytes_for(service, options.kernel_backlog)
-                inherited = self._kernel_backlog
-                endpoint = make_endpoint(
-                    hub,
-                    service,
-                    options.close_timeout,
-                    options.slow_handler_time,
-                    None if wanted == inherited else wanted,
-                )
+                most = kernel_backlog.bytes_for(service, options.kernel_backlog)
+                inherits = most == self._kernel_backlog
+                endpoint = make_endpoint(hub, service, options.close_timeout, options.slow_handler_time, most, inherits)
                 endpoint.on_empty = self._note_end
                 self._endpoints[service] = endpoint
         self.deadlines = Deadlines(self.loop)

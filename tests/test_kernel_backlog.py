@@ -13,8 +13,8 @@ from fastws.kernel_backlog import bytes_for, bytes_for_all
 from fastws.options import Options
 
 from .client import turns, until
-from .services import Log, Watch, at
-from .wires import SMALL
+from .services import Log, Patient, Watch, at
+from .wires import SMALL, MemoryWire, wired
 
 UNLIMITED, AMPLE, FRESH = 0, 1 << 20, 16384  # bytes
 PIECE = 16384  # bytes
@@ -112,6 +112,18 @@ async def test_a_service_that_says_nothing_has_what_its_server_says(serve, conne
     server = await serve(*services("auto"), kernel_backlog=40_000)
     held = await held_by_the_kernel(connect, server, server.services[0])
     assert 40_000 <= held <= 40_000 + 4 * PIECE
+
+
+@pytest.mark.parametrize("most", [3 * PIECE, 10 * PIECE])
+async def test_a_transport_that_takes_all_is_given_no_more_at_once(most):
+    async with wired(Patient(), MemoryWire, 1, kernel_backlog=most) as ((connection,), (wire,)):
+        connection.push_binary(bytes(PIECE))
+        await turns()
+        for _ in range(12):
+            connection.push_binary(bytes(PIECE - 8))
+        wire.receive()
+        await until(lambda: wire.near.get_write_buffer_size())
+        assert most - PIECE <= wire.near.get_write_buffer_size() <= most
 
 
 @linux

@@ -208,15 +208,17 @@ async def wired(
     client: bool = False,
     extensions: tuple = (),
     response: bytes = b"",
+    kernel_backlog: int = 0,
 ) -> AsyncIterator[tuple[list, list]]:
     """Open so many connections of a service over wires of a kind; yields the connections and their wires.
 
     `extensions`: the `Deflate` of each of the first ones, or None; the others do not compress.
     `response`: the answer to the opening handshake, which each still has to send.
+    `kernel_backlog`: what may lie unsent for each, in bytes.
     """
     hub = hub_of_thread(asyncio.get_running_loop(), lambda head: {}, lambda query: {})
     hub.attach()
-    endpoint = make_endpoint(hub, service.compile(target), 1.0)
+    endpoint = make_endpoint(hub, service.compile(target), 1.0, kernel_backlog=kernel_backlog)
     wires = [kind() for _ in range(count)]
     connections = [Connection(endpoint, client=client) for _ in wires]
     for connection, wire, extension in zip(connections, wires, [*extensions, *[None] * count], strict=False):

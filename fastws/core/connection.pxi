@@ -157,7 +157,7 @@ cdef class Connection:
         self.own_attributes = attributes
         self.on_release = on_release
         self.outlet.fd = plain_socket(transport)
-        if self.endpoint.kernel_backlog >= 0:
+        if not self.endpoint.inherits_kernel_backlog:
             fastws_limit_unsent(socket_of(transport), self.endpoint.kernel_backlog)
         self.endpoint.members.add_connection(self)
         self.outlet.accepting = True

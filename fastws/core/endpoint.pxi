@@ -31,7 +31,9 @@ cdef class Endpoint:
     cdef double ping_timeout
     cdef double idle_timeout
     cdef double close_timeout
-    cdef int kernel_backlog    # bytes that may lie unsent there, 0 for any number; -1 is what the socket has already
+    cdef int kernel_backlog    # bytes that may lie unsent there, 0 for any number
+    cdef bint inherits_kernel_backlog  # the sockets have that already
+    cdef size_t write_len      # bytes of one write to a transport that takes all (TLS); they wait there as in the kernel
     cdef readonly Py_ssize_t live      # connections not yet released
     cdef public object on_empty        # called when the last of them is, or None
     cdef readonly uint64_t unhandled   # messages that no handler wanted
@@ -41,7 +43,7 @@ cdef class Endpoint:
                   size_t max_backlog, size_t high_water, str overflow not None, int overflow_code, Py_ssize_t max_queue,
                   Py_ssize_t max_fragments, max_message_rate,
                   int deflate_level, size_t deflate_threshold, ping_interval, ping_timeout, idle_timeout,
-                  close_timeout, slow_handler_time=None, int kernel_backlog=-1):
+                  close_timeout, slow_handler_time=None, int kernel_backlog=0, bint inherits_kernel_backlog=True):
         cdef HandlerCall call
         cdef dict calls = {handler.event: HandlerCall(handler, path_names) for handler in handlers}
         self.hub = hub
@@ -74,6 +76,8 @@ cdef class Endpoint:
         self.idle_timeout = idle_timeout or 0.0
         self.close_timeout = close_timeout
         self.kernel_backlog = kernel_backlog
+        self.inherits_kernel_backlog = inherits_kernel_backlog
+        self.write_len = min(<size_t>kernel_backlog, <size_t>JOIN_LEN) if kernel_backlog else JOIN_LEN
         for call in calls.values():
             call.slow_time = slow_handler_time or 0.0
         for seconds in (ping_interval, ping_timeout, idle_timeout, close_timeout):

@@ -67,7 +67,7 @@ cdef bint hand_over_some(Connection connection, bint whole) except *:
     if transport is None or transport.is_closing():
         outlet_drop(outlet)
         return False
-    views = take_views(outlet, JOIN_LEN if whole else 0)
+    views = take_views(outlet, connection.endpoint.write_len if whole else 0)
     if whole and len(views) > 1:
         # Each write costs a TLS record of its own, and a system call
         views = [b"".join(views)]
