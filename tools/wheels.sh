@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Build a wheel natively for every CPython found on this machine, repair it to a manylinux tag, and run the tests on its
-# installed form:
+# Build a wheel natively for every CPython, repair it to a manylinux tag, and run all tests on its installed form:
 #
-#   wheels.sh [PYTHON...]       wheels land in wheelhouse/; without arguments, all interpreters found are used
+#   wheels.sh [PYTHON...]       wheels land in wheelhouse/, beside those that are there
 #
-# All wheels are built from one sdist, as a release does. Linux only: other platforms are built by cibuildwheel.
+# Without arguments every CPython that is found is used, and those of Debian unstable (tools/chroot.sh) where it has one that
+# this machine has not. All wheels are built from one sdist, as a release does. Linux only: other platforms are built by
+# cibuildwheel.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -32,8 +33,7 @@ echo "$interpreters"
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-rm -rf wheelhouse
-mkdir wheelhouse
+mkdir -p wheelhouse
 
 log "tools and sdist"
 newest=$(tail -n 1 <<<"$interpreters" | cut -d' ' -f2-)
@@ -44,6 +44,7 @@ tools=$scratch/tools/bin
 sdist=$(echo "$scratch"/sdist/*.tar.gz)
 "$tools/python" tools/check_wheel.py "$sdist"
 
+tested=()
 while read -r version python; do
     log "CPython $version: build and repair"
     made=$scratch/$version
@@ -57,8 +58,20 @@ while read -r version python; do
 
     log "CPython $version: tests on the installed wheel"
     "$made/venv/bin/python" -m pip install -qq "$wheel[test]"
-    "$root/tools/test_installed.sh" "$made/venv/bin/python" "$sdist" -q </dev/null
+    "$root/tools/test_installed.sh" "$made/venv/bin/python" "$sdist" -q -m "" </dev/null | tee "$scratch/said"
+    tested+=("$("$made/venv/bin/python" -VV): $(tail -n 1 "$scratch/said")")
 done <<<"$interpreters"
+
+missing=()
+for version in 3.{10..15}; do
+    [ $# -gt 0 ] || grep -q "^$version " <<<"$interpreters" || missing+=("python$version")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    status=0
+    tools/chroot.sh tools/wheels.sh "${missing[@]}" || status=$?
+    [ $status -eq 0 ] || [ $status -eq 3 ] || exit $status # 3: there is no such Debian here
+fi
 
 log "wheels"
 ls -l wheelhouse
+printf '%s\n' "${tested[@]}"
