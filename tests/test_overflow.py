@@ -433,13 +433,18 @@ async def test_the_slowest_are_closed_when_too_much_waits_for_all():
         assert hub.backlog_len <= 4 * LIMIT
 
 
-async def test_the_budget_of_all_is_an_option_of_the_server(narrow):
-    service = Patient()
+@pytest.mark.parametrize("code", [1013, 3000])
+async def test_the_budget_of_all_is_an_option_of_the_server(narrow, code):
+    @at(max_backlog=1 << 30, overflow_code=code)
+    class Watchful(Watch):
+        pass
+
+    service = Watchful()
     _, (connection,) = await narrow(service, max_total_backlog=LIMIT)
     await blocked(connection)
     for _ in range(3):
         connection.push_binary(bytes(LIMIT))
-    assert await service.next() == ("closed", 1013, "too slow")
+    assert await service.next() == ("closed", code, "too slow")
 
 
 def resident() -> int:
