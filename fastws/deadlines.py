@@ -108,15 +108,18 @@ class Deadlines:
 
     def _expire(self) -> None:
         now = int(self._time() / self._resolution)
-        for tick in sorted(tick for tick in self._buckets if tick <= now):
-            for waiting in list(self._buckets.get(tick, ())):
-                # An earlier one of this tick may have cleared it.
-                if self._ticks.get(waiting) == tick:
-                    self.clear(waiting)
-                    self._call(waiting)
-        self._timer = None
-        if self._buckets:
-            self._start()
+        try:
+            for tick in sorted(tick for tick in self._buckets if tick <= now):
+                for waiting in list(self._buckets.get(tick, ())):
+                    # An earlier one of this tick may have cleared it.
+                    if self._ticks.get(waiting) == tick:
+                        self.clear(waiting)
+                        self._call(waiting)
+        finally:
+            # Also when one of them is cancelled or ends the loop, which closes the others still
+            self._timer = None
+            if self._buckets:
+                self._start()
 
     def _call(self, waiting: Waiting) -> None:
         try:

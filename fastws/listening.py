@@ -113,7 +113,9 @@ class Listener:
 
     def _stop_accepting(self) -> None:
         for sock in self._sockets:
-            self._loop.remove_reader(sock)
+            # One that its owner has closed is watched no more, and says ValueError
+            with contextlib.suppress(ValueError):
+                self._loop.remove_reader(sock)
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPT_AT_ONCE):
@@ -275,6 +277,8 @@ class _Opening:
             # No TLS, another idea of certificates, gone: the client's fault, and anybody may cause it at any rate.
             # As text: a record that is kept would keep what the traceback knows, and that is all of the server
             logger.debug("a connection was not opened: %s", repr(error))
+            # A future of asyncio's knows it, it knows the frames that it came through, and these know the future
+            error.__traceback__ = None
         except Exception:
             logger.exception("a connection could not be opened")
 

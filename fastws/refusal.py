@@ -15,9 +15,9 @@ from ._speedups import shut_down
 from .heads import encode_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from .deadlines import Deadlines
+    from .deadlines import Deadlines, Waiting
     from .http import Response
 
 __all__ = ["Refusals"]
@@ -65,10 +65,9 @@ class Refusals:
         if not self._refused:
             self._on_empty()
 
-    def close(self) -> None:
-        """Wait for none of them any longer."""
-        for refused in list(self._refused):
-            refused.on_deadline()
+    def __iter__(self) -> Iterator[Waiting]:
+        """Give all of them, who may go meanwhile; their deadline ends them."""
+        return iter(list(self._refused))
 
 
 class _Refused(asyncio.Protocol):

@@ -245,7 +245,7 @@ class Server:
             self.addresses = [address_of(sock) for sock in self._sockets.sockets]
             self._listener.start()
         except BaseException:
-            self._sockets.close()
+            _do_all((self._listener.stop, self._sockets.close))
             raise
         self._listens = True
         self._calls.begin(self.loop)
@@ -308,7 +308,8 @@ class Server:
         """What a shutdown begins with; each has to be done whatever becomes of the others."""
         yield self._listener.stop
         yield self._sockets.close
-        yield self._refusals.close
+        for refused in self._refusals:
+            yield refused.on_deadline
         for task in list(self._background):
             yield task.cancel
         for protocol in list(self.http_connections):

@@ -136,6 +136,19 @@ def test_a_deadline_that_fails_is_reported_and_disturbs_no_other(clock, deadline
     assert [type(failure["exception"]) for failure in clock.failures] == [ZeroDivisionError]
 
 
+def test_a_deadline_that_ends_the_loop_stops_the_clock_of_nobody_else(clock, deadlines):
+    def end() -> None:
+        raise asyncio.CancelledError
+
+    ends, other = Waiting(then=end), Waiting()
+    deadlines.set(ends, 1)
+    deadlines.set(other, 1)
+    with pytest.raises(asyncio.CancelledError):
+        clock.advance(10)
+    clock.advance(1)
+    assert (ends.calls, other.calls) == (1, 1)
+
+
 def test_time_in_which_the_loop_was_held_up_does_not_count(clock, deadlines):
     waiting = Waiting()
     deadlines.set(waiting, 10)

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import socket
+import ssl
+import sys
 import types
 from collections import Counter
 
@@ -14,6 +16,7 @@ import pytest
 import fastws
 from fastws import http, ws
 
+from .certificates import client_context, server_context
 from .client import REQUEST, frame, until, within
 from .services import at
 
@@ -201,6 +204,63 @@ async def test_however_it_ends_nothing_is_left_to_the_collector(pieces, leave):
                 await talk()
             await asyncio.sleep(0.3)  # what is cancelled has its time
             assert found() == {}
+
+
+def tls_visit(port: int, manner: str) -> None:
+    """A client in a thread, with TLS, that says a request, turns away at the certificate, or says something else."""
+    context = ssl.create_default_context() if manner == "distrusts" else client_context()
+    if manner == "no TLS":
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            sock.sendall(post("now", "do"))
+        return
+    sock = socket.create_connection(("127.0.0.1", port))
+    with contextlib.suppress(OSError), sock, context.wrap_socket(sock, server_hostname="localhost") as tls:
+        tls.sendall(post("later", "refuse"))
+        while tls.recv(65536):
+            pass
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has another TLS before CPython 3.11")
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("manner", ["asks", "distrusts", "no TLS"])
+async def test_tls_leaves_nothing_of_ours_to_the_collector(manner):
+    async with fastws.serve(Everything, port=0, close_timeout=0.1, ssl=server_context()) as server:
+        port = server.addresses[0][1]
+        await asyncio.to_thread(tls_visit, port, manner)
+        await asyncio.sleep(0.1)
+        with without_collector() as found:
+            for _ in range(COUNT):
+                await asyncio.to_thread(tls_visit, port, manner)
+            await until(lambda: not server.http_connections)
+            await asyncio.sleep(0.1)
+            ours = {kind: count for kind, count in found().items() if kind in OURS}
+            assert ours == {}
+
+
+OURS = {"_Opening", "HttpProtocol", "Request", "Exchange", "Payload", "Refuse"}
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"proxy_protocol": True}, b"nonsense, and no header\r\n\r\n"),
+        ({"proxy_protocol": True}, b"PROXY UNKNOWN\r\n" + post("now", "do")),
+        ({"max_connections": 1}, post("now", "do")),
+    ],
+    ids=["no PROXY header", "PROXY header", "one too many"],
+)
+async def test_the_door_leaves_nothing_to_the_collector(options, said):
+    async with fastws.serve(Everything, port=0, close_timeout=0.1, **options) as server:
+        port = server.addresses[0][1]
+        with socket.create_connection(("127.0.0.1", port)):
+            await asyncio.sleep(0.05)
+            await say(port, said)
+            with without_collector() as found:
+                for _ in range(COUNT):
+                    await say(port, said)
+                await asyncio.sleep(0.05)
+                assert found() == {}
 
 
 @pytest.mark.usefixtures("quiet")

@@ -291,6 +291,18 @@ async def test_one_failing_step_ends_no_walk_over_all(serve, connect, dial, fail
     assert len(failures.messages()) == 1
 
 
+async def test_a_socket_that_its_owner_has_closed_ends_no_shutdown(connect, serve):
+    sock = socket.create_server(("127.0.0.1", 0))
+    watch = Watch()
+    server = await serve(watch, sock=sock, port=None, close_timeout=0.1)
+    client = await connect(server)
+    asyncio.get_running_loop().remove_reader(sock)
+    sock.close()
+    await within(server.close())
+    assert await client.rest() == [GOING_AWAY]
+    assert await watch.next() == ("closed", 1001, "going away")
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has another TLS before CPython 3.11")
 @pytest.mark.parametrize("count", range(5))
 async def test_a_tls_client_that_leaves_in_the_turn_of_the_shutdown_harms_nobody(serve, count):

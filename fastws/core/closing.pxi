@@ -96,13 +96,19 @@ cdef void finish_sending(Connection connection):
     try:
         if connection.hung_up:
             # Not now: asyncio's transport ends twice when it is closed by what it calls from its own write
-            connection.hub.call_soon(connection.transport.close)
+            connection.hub.call_soon(_close_once, connection.transport)
         elif connection.transport.can_write_eof():
             connection.transport.write_eof()
         else:
-            connection.transport.close()
+            _close_once(connection.transport)
     except (OSError, RuntimeError):
         connection.transport.abort()
+
+
+def _close_once(transport):
+    """asyncio's over TLS is of no use any more after a second time."""
+    if not transport.is_closing():
+        transport.close()
 
 
 cdef int ended(Connection connection) except -1:

@@ -42,7 +42,7 @@ cdef class CloseGuard:
             if hub is not None:
                 hub.lose_loop()
         while (transport := first_transport_of(loop)) is not None:
-            transport.let_go()
+            do_safely(transport._let_go)
         del loop.close
         loop.close()
 

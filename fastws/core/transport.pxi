@@ -358,7 +358,7 @@ cdef class SocketTransport:
         finally:
             self.release()
 
-    cdef void let_go(self):
+    def _let_go(self):
         """The loop ends first, and nobody is told."""
         protocol = self.protocol
         self.plug(None)
