@@ -29,7 +29,7 @@ from .logs import LOG_FORMAT
 from .options import Options
 from .saying import say
 from .service import is_marked
-from .sockets import inherited_socket, keep_standard_descriptors
+from .sockets import inherited_socket
 
 if TYPE_CHECKING:
     import argparse
@@ -58,7 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None takes those of the process.
     """
-    keep_standard_descriptors()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(given)
     try:

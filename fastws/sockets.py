@@ -111,6 +111,10 @@ def keep_standard_descriptors() -> None:
         os.set_inheritable(descriptor, True)
 
 
+# When this is imported, too: the event loop of a program's own is made before it comes to serving
+keep_standard_descriptors()
+
+
 def _off_standard_streams(sock: socket.socket) -> socket.socket:
     """Return a socket that is no standard stream of the process: it may have been inherited as one."""
     number = sock.fileno()

@@ -15,6 +15,7 @@ import pytest
 
 import fastws
 from fastws import http, ws
+from fastws._speedups import live_objects
 
 from .certificates import client_context, server_context
 from .client import REQUEST, frame, until, within
@@ -195,14 +196,12 @@ async def test_however_it_ends_nothing_is_left_to_the_collector(pieces, leave):
 
         async def talk() -> None:
             await say(server.addresses[0][1], *pieces, leave=leave)
-            await until(lambda: not server.http_connections and not server.connections(Everything))
+            await until(lambda: not server.http_connections and not live_objects()["connections"])
 
         await talk()
-        await asyncio.sleep(0.3)
         with without_collector() as found:
             for _ in range(COUNT):
                 await talk()
-            await asyncio.sleep(0.3)  # what is cancelled has its time
             assert found() == {}
 
 

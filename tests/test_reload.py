@@ -25,7 +25,10 @@ class Chat:
         Path("stopped").write_text("")
 """
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
+    pytest.mark.asyncio(loop_factories=["uvloop"]),  # which makes no difference to other processes
+]
 
 
 class Reloading:

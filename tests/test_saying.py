@@ -19,6 +19,9 @@ from fastws.saying import say
 
 from .client import Client, within
 
+# Which makes no difference to other processes
+once = pytest.mark.asyncio(loop_factories=["uvloop"])
+
 SERVICE = """
 import sys
 from pathlib import Path
@@ -65,6 +68,7 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@once
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "<&-", ">&-", "2>&-"])
 async def test_a_server_serves_and_ends_whatever_its_standard_streams_are(tmp_path: Path, streams, loop):
@@ -89,6 +93,44 @@ async def test_a_server_serves_and_ends_whatever_its_standard_streams_are(tmp_pa
             client.transport.abort()
         end(process)
     assert status == 0
+    assert (tmp_path / "stopped").exists()
+
+
+OWN = """
+import asyncio, sys
+from pathlib import Path
+import fastws
+from chat import Chat
+
+async def main():
+    async with fastws.serve(Chat, port=int(sys.argv[1])) as server:
+        await server.serve_forever()
+
+{run}(main())
+"""
+
+
+@once
+@pytest.mark.parametrize("run", ["asyncio.run", "__import__('uvloop').run"])
+async def test_so_does_a_program_of_one_s_own(tmp_path: Path, run):
+    (tmp_path / "chat.py").write_text(SERVICE)
+    (tmp_path / "own.py").write_text(OWN.format(run=run))
+    port = free_port()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    script = f"exec {sys.executable} own.py {port} <&- >&- 2>&-"
+    process = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=environment)
+    client = None
+    try:
+        client = await connected(port)
+        assert await client.asks("hello") == "hello"
+        process.send_signal(signal.SIGTERM)
+        assert await client.close_frame() == (1001, "going away")
+        client.send_close(1001)
+        assert await within(asyncio.to_thread(process.wait)) == 0
+    finally:
+        if client is not None:
+            client.transport.abort()
+        end(process)
     assert (tmp_path / "stopped").exists()
 
 
@@ -124,6 +166,7 @@ def test_a_pipe_whose_reader_has_gone_breaks_neither_now_nor_at_the_end(tmp_path
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@once
 @pytest.mark.parametrize("number", [0, 1, 2])
 async def test_a_listening_socket_may_have_the_number_of_a_standard_stream(tmp_path: Path, number):
     (tmp_path / "chat.py").write_text(SERVICE)

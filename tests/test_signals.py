@@ -18,6 +18,9 @@ from fastws.signals import Signals, is_unhandled
 from .client import Client, within
 from .services import Echo
 
+# Which makes no difference to other processes
+once = pytest.mark.asyncio(loop_factories=["uvloop"])
+
 SERVICE = """
 import asyncio, signal, sys, uvloop, fastws
 from fastws import http, ws
@@ -136,6 +139,7 @@ async def start(tmp_path):
         await within(process.wait())
 
 
+@once
 @pytest.mark.parametrize("runner", ["asyncio.run", "uvloop.run", "asyncio.new_event_loop().run_until_complete"])
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, "SystemExit"), (signal.SIGINT, "KeyboardInterrupt")])
 async def test_a_program_that_serves_for_ever_ends_well_at_a_signal(start, runner, number, error):
@@ -147,6 +151,7 @@ async def test_a_program_that_serves_for_ever_ends_well_at_a_signal(start, runne
     assert await program.end() == (["closed 1001", "stop", error, "unwound"], status)
 
 
+@once
 async def test_what_runs_beside_the_server_ends_with_it(start):
     program, client = await start(BESIDE)
     program.process.send_signal(signal.SIGTERM)
@@ -156,6 +161,7 @@ async def test_what_runs_beside_the_server_ends_with_it(start):
     assert (sorted(output), status) == (["closed 1001", "stop", "work ended"], 0)
 
 
+@once
 async def test_a_signal_that_the_program_handles_is_left_to_it(start):
     program, client = await start(HANDLED)
     program.process.send_signal(signal.SIGTERM)
@@ -164,6 +170,7 @@ async def test_a_signal_that_the_program_handles_is_left_to_it(start):
     assert await program.end() == (["handled False", "closed 1001", "stop", "went on"], 0)
 
 
+@once
 async def test_a_second_signal_hurries_and_a_third_one_kills(start):
     program, client = await start(RUN)
     client.send("hello")
@@ -175,6 +182,7 @@ async def test_a_second_signal_hurries_and_a_third_one_kills(start):
     assert (output, status) == (["cancelled", "closed 1001", "stop", "returned"], 0)
 
 
+@once
 async def test_a_third_signal_kills(start):
     stuck = RUN.replace("fastws.run", "Chatty.stop = ws.on_stop(lambda self: signal.pause())\nfastws.run")
     program, client = await start(stuck.replace("signal.pause()", "[say('stops'), __import__('time').sleep(60)]"))
