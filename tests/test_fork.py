@@ -272,6 +272,26 @@ if __name__ == "__main__":
     fastws.server._runner()(main())
 """
 
+# A server in a thread, and another one that forks
+IN_THREAD = """
+async def main():
+    async with fastws.serve(served, **options) as server:
+        listening(server)
+        ready.set()
+        await asyncio.Event().wait()
+
+ready = threading.Event()
+if __name__ == "__main__":
+    threading.Thread(target=fastws.server._runner(), args=(main(),), daemon=True).start()
+    ready.wait()
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            sys.exit(7)
+        print("status", status_of(pid), flush=True)
+    time.sleep(60)
+"""
+
 ENGINES = {
     "uvloop": ["by ring"],
     "uvloop, one by one": ["one by one"],
@@ -593,6 +613,13 @@ def test_a_child_handles_no_signal_of_the_loop_of_a_program_s_own(start, engine)
         assert caller.asks(f"children[{pid}].join() or children[{pid}].exitcode") == str(-number)
     assert caller.asks("everybody") == "to everybody"
     assert program.stop() == 0
+
+
+@pytest.mark.parametrize("engine", [[], ["asyncio"]], ids=["uvloop", "asyncio"])
+def test_a_child_of_another_thread_than_the_server_s_goes_on_and_exits(start, engine):
+    program = start(*engine, program=IN_THREAD)
+    assert [program.hears("status ") for _ in range(3)] == ["7"] * 3
+    assert program.connect().asks("everybody") == "to everybody"
 
 
 @pytest.mark.parametrize("engine", [[], ["asyncio"]], ids=["uvloop", "asyncio"])
