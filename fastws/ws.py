@@ -291,11 +291,17 @@ def on_start(handler: _F) -> _F:
     """Call the method when the server starts. It may take `server`.
 
     An `async` one is the service's background work: the server does not wait for it and cancels it when it stops.
+    Services start in the order in which they are served. Where one raises the server does not start: the `on_stop` of
+    those before it run, and the error comes out of ``async with``.
     """
     return service.mark_method(handler, "on_start")
 
 
 @_with_or_without_parentheses
 def on_stop(handler: _F) -> _F:
-    """Call the method when the server stops, after all connections have ended. It may take `server`."""
+    """Call the method when the server stops, after all connections have ended. It may take `server`.
+
+    It runs where `on_start` did not fail, whatever the `on_stop` of other services raise. An `async` one has
+    `close_timeout` seconds, and is cancelled then.
+    """
     return service.mark_method(handler, "on_stop")
