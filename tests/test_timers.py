@@ -278,6 +278,25 @@ async def test_an_ended_connection_has_no_timers_left(serve, connect):
     assert service.events.empty()
 
 
+async def test_a_message_just_before_a_tick_counts_from_when_it_came(clocked):
+    wire = PacketWire()
+    connection, pass_time = await clocked(wire, Idling())
+    for _ in range(5):
+        for _ in range(4):
+            await pass_time(1.0)
+        assert connection.is_open
+        wire.send(frame(TEXT, b"3.1 seconds after the last one"))
+        assert connection.is_open
+    for _ in range(6):
+        await pass_time(1.0)
+    assert not connection.is_open
+
+
+@at(idle_timeout=4.0, ping_interval=None)
+class Idling(Watch):
+    """Its hub ticks once a second, and its clients may be silent for four."""
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A loop that is held up
 

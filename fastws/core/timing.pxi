@@ -63,7 +63,7 @@ cdef void arm_timer(Connection connection):
             if now < beat or not (connection.ping_sent and endpoint.ping_timeout):
                 due = min(due, beat)
         if endpoint.idle_timeout:
-            due = min(due, connection.last_message + endpoint.idle_timeout)
+            due = min(due, connection.last_message + idle_time(connection))
     if due < 1e300:
         connection.hub.arm(&connection.link, due - now)
 
@@ -140,10 +140,15 @@ cdef bint makes_progress(Connection connection, bint from_here):
     return taken
 
 
+cdef inline double idle_time(Connection connection) noexcept:
+    """How old the note of a message has to be: it was made by a clock that may have been a tick behind."""
+    return connection.endpoint.idle_timeout + connection.hub.resolution
+
+
 cdef void check_idle(Connection connection, double now):
     if connection.state != OPEN or not connection.endpoint.idle_timeout:
         return
-    if now - connection.last_message < connection.endpoint.idle_timeout or connection.failing:
+    if now - connection.last_message < idle_time(connection) or connection.failing:
         return
     connection.last_message = now
     if connection.paused or connection.waits:
