@@ -7,17 +7,22 @@ doubled, no stream is damaged, and a turn of the loop ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import itertools
+import random
 import socket
 
 import pytest
 
 from fastws import ws
 from fastws._speedups import Connection, hub_of_thread
+from fastws.deflate import Deflate
 from fastws.endpoint import make_endpoint
 from fastws.service import compile as compile_service
 
 from .client import BINARY, CLOSE, take_frames, turns
+from .deflated import Inflating
 from .services import Watch, at
 from .wires import MemoryWire, StreamWire, blocked, wired
 
@@ -194,6 +199,109 @@ async def test_who_is_pushed_to_before_the_rest_of_what_was_sent_is_dealt_with_g
             received += wire.receive()
             await turns()
         assert take_frames(received + wire.receive()) == [(BINARY, first), (BINARY, second)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In the middle of a push
+
+
+@contextlib.contextmanager
+def at_each_collection(then):
+    """Call a function whenever the collector begins: before Python 3.12 with nearly any object that is made."""
+
+    def called(phase: str, _info: object) -> None:
+        nonlocal within
+        if phase == "start" and not within:
+            within = True
+            then()
+            within = False
+
+    within = False
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(called)
+    gc.set_threshold(1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(called)
+
+
+def deflate(bits: int, *, takeover: bool = False) -> Deflate:
+    return Deflate(b"", bits, 15, takeover, takeover)
+
+
+@pytest.mark.parametrize("kind", [MemoryWire, StreamWire])
+async def test_who_joins_and_leaves_while_a_broadcast_is_compressed_harms_nobody(kind):
+    extensions = [None, *[deflate(bits) for bits in range(9, 16)]]
+    async with wired(Patient(), kind, len(extensions), extensions=extensions) as (connections, wires):
+        changes = itertools.count()
+
+        def change() -> None:
+            number = next(changes)
+            connection = connections[number % len(connections)]
+            connection.leave("g") if number % 3 else connection.join("g")
+            connection.push_text(f"in between {number}")
+
+        for connection in connections[:3]:
+            connection.join("g")
+        streams = [b""] * len(wires)
+        for _ in range(20):
+            with at_each_collection(change):
+                ws.push_text_to_group("g", "to all of them " * 100, exclude=connections[0])
+                connections[1].broadcast_text("to everybody " * 100, exclude=[connections[2]])
+            await turns()
+            streams = [stream + wire.receive() for stream, wire in zip(streams, wires, strict=True)]
+        while any(connection.buffered for connection in connections):
+            await turns()
+            streams = [stream + wire.receive() for stream, wire in zip(streams, wires, strict=True)]
+        for stream, wire, extension, number in zip(streams, wires, extensions, range(8), strict=True):
+            texts = [payload for _, payload in Inflating(extension).frames(stream + wire.receive())]
+            assert texts.count(b"to everybody " * 100) == (0 if number == 2 else 20)
+            assert number or b"to all of them " * 100 not in texts
+
+
+@pytest.mark.parametrize("kind", [MemoryWire, StreamWire])
+async def test_what_a_push_within_a_push_does_to_a_history_its_peer_can_read(kind):
+    extension = deflate(15, takeover=True)
+    async with wired(Patient(), kind, 1, extensions=[extension]) as ((connection,), (wire,)):
+        pushed: list[str] = []
+
+        def push(much: int) -> None:
+            pushed.append(f"{len(pushed)} " + "the same over and over " * much)
+            text = pushed[-1]
+            connection.push_text(text) if much % 2 else connection.broadcast_text(text)
+
+        stream = b""
+        for number in range(300):
+            with at_each_collection(lambda number=number: push(number % 7)):
+                push(2000 if number % 10 == 0 else number % 100)
+            if number % 3 == 0:
+                await turns()
+                stream += wire.receive()
+        while connection.buffered:
+            stream += wire.receive()
+            await turns()
+        texts = [payload.decode() for _, payload in Inflating(extension).frames(stream + wire.receive())]
+        assert sorted(texts) == sorted(pushed)
+
+
+async def test_what_overtakes_a_message_that_needs_room_is_not_missing_in_its_history():
+    extension = deflate(15, takeover=True)
+    noise = [random.Random(number).randbytes(200_000) for number in range(2)]  # together more than is joined
+    async with wired(Patient(), Interrupted, 1, extensions=[extension]) as ((connection,), (wire,)):
+        wire.within = lambda: connection.push_binary(b"history " * 1000)
+        for data in noise:
+            connection.push_binary(b"history " * 100 + data)
+        stream = b""
+        while connection.buffered or not stream:
+            stream += wire.receive()
+            await turns()
+        connection.push_binary(b"history " * 500)
+        await turns()
+        received = [payload for _, payload in Inflating(extension).frames(stream + wire.receive())]
+        expected = [b"history " * 1000, *[b"history " * 100 + data for data in noise], b"history " * 500]
+        assert sorted(received) == sorted(expected)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -201,8 +201,8 @@ cdef void note_backlog(Connection connection):
         return
     high = connection.outlet.queued >= (endpoint.high_water // LOW_WATER_PART if connection.high else endpoint.high_water)
     if high != connection.high:
-        connection.high = high
         hub.crossed.add(connection)
+        connection.high = high
         hub.schedule()
 
 

@@ -112,8 +112,8 @@ cdef bytes compress_in_turn(Connection connection, Deflater own, const uint8_t *
 
 cdef void give_up_on(Connection connection):
     """More waits for this peer than it may: it is ended at the end of the turn, when nobody iterates over it."""
-    connection.outlet.accepting = False
     connection.hub.doomed.append(connection)
+    connection.outlet.accepting = False
     connection.hub.schedule()
 
 

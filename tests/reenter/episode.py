@@ -299,6 +299,8 @@ class Episode:
             self.acts_left = 0
             await self.come_to_rest()
             self.check()
+            for client in self.clients:
+                client.transport.abort()  # they would answer no close frame
 
     def failed(self, _loop: object, context: dict) -> None:
         self.errors.append(context.get("exception") or AssertionError(context["message"]))
