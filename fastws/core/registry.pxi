@@ -232,10 +232,11 @@ cdef int leave_registries(Connection connection) except -1:
     """Take an ended connection out of everything that a push could find it in."""
     cdef Hub hub = connection.hub
     connection.endpoint.members.remove_connection(connection)
-    names, connection.names = connection.names, None
-    for name in names or ():
+    for name in tuple(connection.names or ()):
+        # To make the tuple may have run others, who removed names
         if hub.stored.get(name) is connection:
             del hub.stored[name]
+    connection.names = None
     for group in list(connection.memberships or ()):
         # To make the list may have run others, who removed groups
         if group in connection.memberships:
