@@ -77,7 +77,11 @@ class Standing:
         for name, value in options.items():
             sock.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
         sock.bind((CLIENT, 0))
-        await within(asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port)))
+        try:
+            await within(asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port)))
+        except OSError:
+            sock.close()
+            raise
         tls = {"ssl": client_context(), "server_hostname": "localhost"} if self.proxy.tls else {}
         return Client(*await open_connection(sock=sock, **tls))
 
