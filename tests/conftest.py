@@ -30,7 +30,7 @@ ROOT = FOLDER.parent
 MOST_PROCESSES = 4  # each of them collects all tests first
 
 # A slow machine is no failure: nothing generated is judged by its time.
-hypothesis.settings.register_profile("default", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("default", deadline=None, max_examples=10)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("nightly", deadline=None, max_examples=5000)
 hypothesis.settings.load_profile("default")

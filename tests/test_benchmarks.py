@@ -19,10 +19,15 @@ BENCHMARKS = ROOT / "benchmarks"
 
 # The sources of the core hold what load.c and floor.c include; an installed fastws comes without them
 SOURCES = ROOT / "fastws" / "core" / "mask.h"
-needs_sources = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or not shutil.which("cc") or not SOURCES.exists(),
-    reason="needs Linux, a C compiler and the sources of the core",
-)
+_is_possible = sys.platform.startswith("linux") and shutil.which("cc") and SOURCES.exists()
+_why_not = "needs Linux, a C compiler and the sources of the core"
+
+
+def needs_sources(test):
+    """Mark a test that compiles programs and runs them."""
+    return pytest.mark.slow(pytest.mark.skipif(not _is_possible, reason=_why_not)(test))
+
+
 pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="comes without benchmarks")
 
 

@@ -91,7 +91,7 @@ programs = st.lists(st.lists(tells | tells | tells | reads | turn, min_size=1, m
 
 @pytest.mark.parametrize("kind", [StreamWire, MemoryWire])
 @given(program=programs, slow=st.sets(st.integers(0, CLIENTS - 1)), reading=st.sets(st.integers(0, CLIENTS - 1)))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings.default.max_examples, suppress_health_check=list(HealthCheck))
 async def test_all_clients_end_with_the_newest_of_each_key(kind, program, slow, reading):
     async with wired(Patient(), kind, CLIENTS) as (connections, wires):
         for connection in connections[:-1]:

@@ -36,6 +36,11 @@ KINDS = {
     "none": {"compression": None},
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)
+# Where a kind takes a second, all but three are left to the long suite
+each_kind_in_time = pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[] if kind in ("shared", "dedicated", "none") else [pytest.mark.slow]) for kind in KINDS],
+)
 each_compressing_kind = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "none"])
 on_uvloop = pytest.mark.asyncio(loop_factories=["uvloop"])  # thousands of handshakes
 
@@ -152,7 +157,7 @@ def websockets_client(server, offer: dict) -> Websockets:
 
 
 @on_uvloop
-@each_kind
+@each_kind_in_time
 async def test_websockets_with_every_offer(serve, kind):
     server = await serve(echo(kind))
     for offer in OFFERS:
@@ -226,7 +231,7 @@ async def each_make(server):
         yield clients
 
 
-@each_kind
+@each_kind_in_time
 async def test_messages_up_to_the_limit_come_back_as_they_were(serve, kind):
     server = await serve(echo(kind))
     async with each_make(server) as clients:
@@ -340,7 +345,7 @@ VARIETY = [
 ]
 
 
-@each_kind
+@each_kind_in_time
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 async def test_what_passes_by_spoils_no_history(serve, kind, seed):
     service = echo(kind)
