@@ -10,11 +10,11 @@ import stat
 import tempfile
 from email.utils import formatdate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typing_extensions import Self
 
 import fastws
 from fastws import files as served
@@ -25,6 +25,9 @@ from fastws.http1 import FILE_PIECE
 
 from .client import open_connection, until, within
 from .services import at
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SECRET = b"the secret"
 TEXT = b"0123456789"
