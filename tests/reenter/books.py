@@ -7,6 +7,7 @@ began comes before it.
 from __future__ import annotations
 
 import itertools
+import sys
 import zlib
 from dataclasses import dataclass, field
 
@@ -30,6 +31,7 @@ class Push:
     length: int
     begun: int
     key: str | None
+    call: str
     ended: int = NEVER
     recipients: frozenset[int] = frozenset()
 
@@ -45,7 +47,7 @@ class Books:
 
     def begin(self, length: int, key: str | None = None) -> tuple[Push, bytes]:
         """Note a push that begins."""
-        push = Push(next(self.serials), length, next(self.clock), key)
+        push = Push(next(self.serials), length, next(self.clock), key, sys._getframe(1).f_code.co_name)
         self.pushes[push.serial] = push
         return push, payload(push.serial, length)
 
@@ -58,7 +60,7 @@ class Books:
         """Check the messages that a connection got; returns their pushes."""
         got = [self._push_of(number, data) for opcode, data in received if opcode <= 2]
         assert len({push.serial for push in got}) == len(got), f"{number} got a message twice"
-        latest = Push(-1, 0, -1, None)
+        latest = Push(-1, 0, -1, None, "")
         for push in got:
             if push.key is not None:
                 continue  # it may have taken the place of an earlier one

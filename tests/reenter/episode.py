@@ -253,7 +253,7 @@ class Episode:
 
     def let_clients_act(self) -> None:
         client = self.dice.choice(self.clients)
-        if client.transport.is_closing():
+        if client.lost.is_set() or client.transport.is_closing():
             return
         what = self.dice.randrange(7)
         if what == 0:
@@ -308,7 +308,8 @@ class Episode:
     async def come_to_rest(self) -> None:
         """Have everybody read all, and those leave who were closed."""
         for client in self.clients:
-            client.transport.resume_reading()
+            if not client.lost.is_set():
+                client.transport.resume_reading()
         end = time.monotonic() + PATIENCE
         while any(each.buffered for each in self.connections) or self.still_coming():
             assert time.monotonic() < end, self.state()
