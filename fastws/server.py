@@ -66,6 +66,12 @@ _T = TypeVar("_T")
 GRACE: Final = 5.0  # seconds that shutdown waits beyond what its deadlines add up to
 
 
+def _take_note(closing: asyncio.Task[None]) -> None:
+    """Take note of how it ended, which an exit keeps from those who wait: shield() does so before CPython 3.14 only."""
+    if not closing.cancelled():
+        closing.exception()
+
+
 class Server:
     """Services at an address; made by `serve`, used as an async context manager, once.
 
@@ -284,6 +290,7 @@ class Server:
             return  # it is about to listen, and will see that it shall not
         if self._closing is None:
             self._closing = self.loop.create_task(self._close(code, reason))
+            self._closing.add_done_callback(_take_note)
         await asyncio.shield(self._closing)
 
     async def _close(self, code: int, reason: str) -> None:
