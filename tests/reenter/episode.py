@@ -153,7 +153,7 @@ class Episode:
         name, manner = self.dice.choice(GROUPS), self.manner()
         push, data = self.books.begin(self.dice.choice(LENGTHS), manner.get("key"))
         push.recipients = frozenset(range(len(self.connections)))
-        before, members = self.group_changes, self.members(name)
+        before, members = self.group_changes, self.members(name) & self.open_ones()
         try:
             ws.push_binary_to_group(name, data, **manner)
         except GroupRemovedError:
@@ -164,7 +164,7 @@ class Episode:
             self.books.uncounted |= set(range(len(self.connections)))
             self.books.end(push, push.recipients)
         else:
-            self.books.end(push, members & self.open_ones())
+            self.books.end(push, members)
 
     def members(self, name: str) -> set[int]:
         group = self.server.groups.get(name)
