@@ -56,6 +56,10 @@ class Far(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.lost.set()
 
+    def read(self, wanted: bool) -> None:
+        with contextlib.suppress(AttributeError):  # CPython 3.10: TLS is gone, and the protocol not told yet
+            self.transport.resume_reading() if wanted else self.transport.pause_reading()
+
     def say(self, opcode: int, data: bytes) -> None:
         if not self.transport.is_closing() and not self.said_close:
             self.said_close = opcode == CLOSE
@@ -257,9 +261,9 @@ class Episode:
             return
         what = self.dice.randrange(7)
         if what == 0:
-            client.transport.pause_reading()
+            client.read(False)
         elif what <= 2:
-            client.transport.resume_reading()
+            client.read(True)
         elif what == 3:
             client.say(PING, b"ping")
         elif what == 4 and self.closes_left:
@@ -309,7 +313,7 @@ class Episode:
         """Have everybody read all, and those leave who were closed."""
         for client in self.clients:
             if not client.lost.is_set():
-                client.transport.resume_reading()
+                client.read(True)
         end = time.monotonic() + PATIENCE
         while any(each.buffered for each in self.connections) or self.still_coming():
             assert time.monotonic() < end, self.state()
