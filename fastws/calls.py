@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .errors import NotServingError
 
@@ -56,7 +56,10 @@ class Calls:
         finally:
             with self._lock:
                 self._waiting.discard(call)
-            del call  # an exception knows this frame, and the call knows the exception
+            # An exception knows this frame, and the call knows the exception. Since CPython 3.14 asyncio's frame below
+            # knows the call, too (_ThreadSafeHandle._run), so the call forgets.
+            call.result = _OVER
+            del call
         return result
 
     def _pass_on(self, call: _Call) -> None:
@@ -69,6 +72,10 @@ class Calls:
                 # The loop was closed and nobody told the server
                 raise NotServingError(_NAME) from None
             self._waiting.add(call)
+
+
+_OVER: Final[concurrent.futures.Future[Any]] = concurrent.futures.Future()
+_OVER.cancel()
 
 
 class _Call:
