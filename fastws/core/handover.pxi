@@ -48,7 +48,8 @@ cdef void hand_over(Connection connection, bint whole):
     try:
         while outlet.backlog is not NULL and hand_over_some(connection, whole):
             pass
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, AttributeError):
+        # The last: before Python 3.11 a transport of asyncio's for TLS, once it is lost
         handing_failed(connection)
     except BaseException:
         handing_failed(connection)
