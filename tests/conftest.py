@@ -27,7 +27,7 @@ from .wires import SMALL, narrow_socket
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
-MOST_PROCESSES = 4  # each of them collects all tests first
+MOST_PROCESSES = 4  # two a core, since half of the time they wait; but each of them collects all tests first
 
 # A slow machine is no failure: nothing generated is judged by its time.
 hypothesis.settings.register_profile("default", deadline=None, max_examples=10)
@@ -55,7 +55,7 @@ def pytest_cmdline_main(config):
     if "PYTEST_XDIST_WORKER" in os.environ or not config.pluginmanager.hasplugin("xdist"):
         return  # a worker comes here, too
     if not config.option.file_or_dir and not config.option.usepdb and config.option.numprocesses is None:
-        config.option.numprocesses = min(os.cpu_count() or 1, MOST_PROCESSES)
+        config.option.numprocesses = min(2 * (os.cpu_count() or 1), MOST_PROCESSES)
         config.option.dist = "worksteal"
 
 
@@ -64,8 +64,11 @@ def pytest_ignore_collect(collection_path, config):
     return True if config.getoption("tls") and collection_path.parent == FOLDER and collection_path.is_dir() else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before they are chosen by their marks
 def pytest_collection_modifyitems(config, items):
     for item in items:
+        if item.get_closest_marker("browser") and "asyncio" in item.name:
+            item.add_marker(pytest.mark.slow)  # what a browser sees, it sees on one loop as on the other
         mark = item.get_closest_marker("plain")
         if mark is not None and config.getoption("tls"):
             item.add_marker(pytest.mark.skip(reason=f"without TLS only: {mark.args[0]}"))

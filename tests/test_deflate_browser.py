@@ -12,6 +12,7 @@ from .test_deflate_clients import JSON, KINDS, LIMIT, echo, parameters, url
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.plain("the browser does not know our authority"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
     pytest.mark.asyncio(loop_factories=["uvloop"]),

@@ -19,6 +19,7 @@ from .client import turns, until, url
 from .node import IS_INSTALLED, Node
 from .peers import Aiohttp, Websockets
 from .services import Echo, at
+from .slow import slow
 
 LIMIT = 1 << 20  # bytes of a message
 
@@ -39,7 +40,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 # Where a kind takes a second, all but three are left to the long suite
 each_kind_in_time = pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, marks=[] if kind in ("shared", "dedicated", "none") else [pytest.mark.slow]) for kind in KINDS],
+    ["shared", "dedicated", "none", *slow(kind for kind in KINDS if kind not in ("shared", "dedicated", "none"))],
 )
 each_compressing_kind = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "none"])
 on_uvloop = pytest.mark.asyncio(loop_factories=["uvloop"])  # thousands of handshakes
@@ -346,7 +347,7 @@ VARIETY = [
 
 
 @each_kind_in_time
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+@pytest.mark.parametrize("seed", [0, *slow([1, 2])])
 async def test_what_passes_by_spoils_no_history(serve, kind, seed):
     service = echo(kind)
     server = await serve(service)

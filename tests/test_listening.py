@@ -235,7 +235,7 @@ class Greeter:
 async def main(tls):
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     fastws.listening.WATCH_INTERVAL = 0.1
-    async with fastws.serve(Greeter, port=0, **tls) as server:
+    async with fastws.serve(Greeter, port=0, close_timeout=0.1, **tls) as server:
         print(server.addresses[0][1], flush=True)
         await server.serve_forever()
 """
