@@ -403,6 +403,8 @@ class Hub:
         """Bytes of memory that what waits for slow peers takes; a frame that waits for many counts once."""
     slice_sends: int
     """System calls that one turn of the loop makes in a row for a fan-out."""
+    slice_usecs: int
+    """Microseconds after which it makes no more."""
     @property
     def has_transports(self) -> bool:
         """Whether sockets can have a transport of the core's here: the loop is uvloop's."""

@@ -89,7 +89,8 @@ cdef class Hub:
     cdef outlet_t **later      # likewise, of large fan-outs that are under way
     cdef size_t later_len
     cdef size_t later_pos      # of these, done
-    cdef public size_t slice_sends
+    cdef public size_t slice_sends         # see SLICE_SENDS
+    cdef public long slice_usecs           # see SLICE_USECS
     cdef size_t gil_sends      # see RELEASE_GIL_SENDS
     cdef size_t collected      # of COLLECT_LEN: bytes that collect for single connections
     cdef senders_t senders
@@ -157,6 +158,7 @@ cdef class Hub:
         link_init(&self.backlogs, NULL)
         self.max_backlog_len = <size_t>-1
         self.slice_sends = SLICE_SENDS
+        self.slice_usecs = SLICE_USECS
         self.send_with(by_ring=os.environ.get("FASTWS_IO_URING") != "0")
         self.queue = collections.deque()
         self.now = self.ticked_at = loop.time()
@@ -398,7 +400,7 @@ cdef class Hub:
         count = min(count, self.slice_sends)
         if count >= self.gil_sends:
             with nogil:
-                done = send_for_a_while(&self.senders, outlets, count, SLICE_USECS)
+                done = send_for_a_while(&self.senders, outlets, count, self.slice_usecs)
             take_answers(outlets, done)
         else:
             while done < count:
