@@ -26,8 +26,9 @@ has_docker() { command -v docker >/dev/null && docker info >/dev/null 2>&1; }
 install_packages() {
     local python=$1
     "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip --user >/dev/null
-    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_PYTHON_VERSION_WARNING=1 "$python" -m pip install --quiet --no-deps \
-        --upgrade --target "$directory/packages" --requirement "$tools/autobahn.txt" >&2
+    # The constraint also holds in the environments that pip builds in: the newest setuptools is none of Python 2.7's
+    PIP_CONSTRAINT=$tools/autobahn.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_PYTHON_VERSION_WARNING=1 \
+        "$python" -m pip install --quiet --no-deps --upgrade --target "$directory/packages" --requirement "$tools/autobahn.txt" >&2
     cat >"$wstest" <<END
 #!$python
 import site, sys
