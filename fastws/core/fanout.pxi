@@ -374,19 +374,19 @@ cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payl
 cdef int fan_out_lane(Members members, Py_ssize_t k, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
                       tuple left_out, const manner_t *manner, tally_t *tally) except -1:
     """Build the frame as the members of a lane need it, and give it to all of them."""
-    cdef lane_t *lane = &members.lanes[k]
+    # Not the lane itself: what may run others comes before it is looked at, and who adds a lane moves them all
+    cdef PyObject *deflater = members.lanes[k].deflater
     cdef Hub hub
     cdef bytes body = None
     cdef chunk_t *frame
     cdef list late
-    if lane.count == 0:
+    if members.lanes[k].count == 0:
         return 0
-    hub = (<Connection>lane.items[0].connection).hub
-    # What may run others, who join and leave, comes before the lane is looked at
+    hub = (<Connection>members.lanes[k].items[0].connection).hub
     hub.schedule()
     late = []
-    if lane.deflater is not NULL:
-        body = deflated(<Deflater>lane.deflater, payload, length)
+    if deflater is not NULL:
+        body = deflated(<Deflater>deflater, payload, length)
     if body is None:
         frame = new_frame(opcode, payload, length, owner)
     else:
