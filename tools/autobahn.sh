@@ -6,6 +6,8 @@
 # It is a program for Python 2.7: $PYTHON27, python2.7 on the PATH, or one of pyenv's. Where there is none, wstest is run
 # from its official image by Docker. With neither, the exit status is 3. What was installed once is left alone.
 set -euo pipefail
+# Whoever calls may have set it for another Python
+unset PYTHONPATH
 tools=$(cd "$(dirname "$0")" && pwd)
 directory=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/fastws/wstest}
 image=crossbario/autobahn-testsuite:25.10.1
@@ -26,11 +28,10 @@ has_docker() { command -v docker >/dev/null && docker info >/dev/null 2>&1; }
 install_packages() {
     local python=$1
     "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip --user >/dev/null
-    # The constraint also holds in the environments that pip builds in: the newest setuptools is none of Python 2.7's
-    PIP_CONSTRAINT=$tools/autobahn.txt PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_PYTHON_VERSION_WARNING=1 \
-        "$python" -m pip install --quiet --no-deps --upgrade --target "$directory/packages" --requirement "$tools/autobahn.txt" >&2
+    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_PYTHON_VERSION_WARNING=1 "$python" -m pip install --quiet --no-deps \
+        --upgrade --target "$directory/packages" --requirement "$tools/autobahn.txt" >&2
     cat >"$wstest" <<END
-#!$python
+#!$python -E
 import site, sys
 sys.dont_write_bytecode = True
 sys.path.insert(1, "$directory/packages")
