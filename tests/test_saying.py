@@ -68,17 +68,8 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@once
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "<&-", ">&-", "2>&-"])
-async def test_a_server_serves_and_ends_whatever_its_standard_streams_are(tmp_path: Path, streams, loop):
-    (tmp_path / "chat.py").write_text(SERVICE)
-    if loop == "asyncio":
-        (tmp_path / "uvloop.py").write_text("raise ImportError\n")
-    port = free_port()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    script = f"exec {sys.executable} -m fastws run chat.py --port {port} --log-level debug {streams}"
-    process = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=environment)
+async def visit_and_end(process: subprocess.Popen[bytes], port: int) -> None:
+    """Talk to a server, end it with SIGTERM, and see that it ends well."""
     client = None
     try:
         client = await connected(port)
@@ -93,6 +84,20 @@ async def test_a_server_serves_and_ends_whatever_its_standard_streams_are(tmp_pa
             client.transport.abort()
         end(process)
     assert status == 0
+
+
+@once
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "<&-", ">&-", "2>&-"])
+async def test_a_server_serves_and_ends_whatever_its_standard_streams_are(tmp_path: Path, streams, loop):
+    (tmp_path / "chat.py").write_text(SERVICE)
+    if loop == "asyncio":
+        (tmp_path / "uvloop.py").write_text("raise ImportError\n")
+    port = free_port()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    script = f"exec {sys.executable} -m fastws run chat.py --port {port} --log-level debug {streams}"
+    process = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=environment)
+    await visit_and_end(process, port)
     assert (tmp_path / "stopped").exists()
 
 
@@ -119,18 +124,7 @@ async def test_so_does_a_program_of_one_s_own(tmp_path: Path, run):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     script = f"exec {sys.executable} own.py {port} <&- >&- 2>&-"
     process = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=environment)
-    client = None
-    try:
-        client = await connected(port)
-        assert await client.asks("hello") == "hello"
-        process.send_signal(signal.SIGTERM)
-        assert await client.close_frame() == (1001, "going away")
-        client.send_close(1001)
-        assert await within(asyncio.to_thread(process.wait)) == 0
-    finally:
-        if client is not None:
-            client.transport.abort()
-        end(process)
+    await visit_and_end(process, port)
     assert (tmp_path / "stopped").exists()
 
 

@@ -542,9 +542,6 @@ async def test_a_slow_reader_of_a_server_stays(narrow):
     client.reset()
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-
-
 async def test_a_client_that_waits_to_be_read_is_not_idle(serve, connect):
     @at(idle_timeout=SHORT, ping_interval=None, max_queue=1)
     class Slow(Watch):
