@@ -105,7 +105,13 @@ async def open_connection(port: int | None = None, **options) -> tuple[asyncio.S
         port = options["sock"].getpeername()[1]
     if port in TLS:
         options.update(ssl=TLS[port], server_hostname="localhost")
-    return await within(asyncio.open_connection(**options))
+    try:
+        return await within(asyncio.open_connection(**options))
+    except OSError:
+        if "sock" in options:
+            # Where TLS cannot even begin, uvloop closes the descriptor and leaves the socket with its number
+            options["sock"].detach()
+        raise
 
 
 def check_from_here(reader: asyncio.StreamReader, *, compressed: bool) -> None:
