@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import sys
 import traceback
 import types
@@ -27,6 +28,9 @@ from .wires import SMALL, narrow_socket
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
+# A shell that starts the tests in the background has it ignored, and the processes that they start would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 MOST_PROCESSES = 4  # two a core, since half of the time they wait; but each of them collects all tests first
 
 # A slow machine is no failure: nothing generated is judged by its time.
