@@ -28,8 +28,10 @@ from .wires import SMALL, narrow_socket
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
-# A shell that starts the tests in the background has it ignored, and the processes that they start would inherit that
+# Who starts the tests in the background (`&`, nohup) has these ignored, and what they start would inherit it
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if sys.platform != "win32":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 MOST_PROCESSES = 4  # two a core, since half of the time they wait; but each of them collects all tests first
 
