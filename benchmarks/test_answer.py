@@ -15,8 +15,9 @@ from websockets.server import ServerProtocol
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
-from fastws import _speedups, http, service, ws
-from fastws.endpoint import make_endpoint
+from fastws import _speedups, http, ws
+from fastws.options import ServerOptions
+from fastws.service.compile import compile
 
 from .inprocess import KEY, Transport, aiohttp_reader, aiohttp_writer, feed, in_callback, picows_protocol
 
@@ -46,7 +47,7 @@ async def fastws_answer(handlers):
     finally:
         del loop.call_soon
     hub.attach()
-    connection = _speedups.Connection(make_endpoint(hub, service.compile(handlers), 1.0))
+    connection = _speedups.Connection(_speedups.Endpoint(hub, compile(handlers), ServerOptions(close_timeout=1.0)))
     transport = Transport()
     connection.start(transport, b"", b"")
 

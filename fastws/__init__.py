@@ -22,7 +22,9 @@ from .errors import (
     StartError,
     WrongThreadError,
 )
-from .server import Server, run, serve
+from .process.run import run
+from .server.server import Server, serve
+from .version import __version__ as __version__
 
 __all__ = [
     "ConfigurationError",
@@ -40,5 +42,3 @@ __all__ = [
     "serve",
     "ws",
 ]
-
-__version__ = "0.1.0"

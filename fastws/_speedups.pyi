@@ -3,15 +3,67 @@
 import asyncio
 import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, Literal, NoReturn, TypeAlias, final
-
-from .deflate import Deflate
-from .service import Handler
+from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, final
 
 _Data: TypeAlias = bytes | bytearray | memoryview
 _Exclude: TypeAlias = Connection | Iterable[Connection] | None
 _Overflow: TypeAlias = Literal["close", "drop_new", "drop_old", "conflate"] | None
 _Key: TypeAlias = str | int | bytes | None
+
+# --- What the layer above gives: each is read once.
+
+# A handler, as `service.model.Handler`.
+class _Handler(Protocol):
+    @property
+    def event(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def function(self) -> Callable[..., Any]: ...
+    @property
+    def is_async(self) -> bool: ...
+    @property
+    def positional(self) -> tuple[str, ...]: ...
+    @property
+    def keywords(self) -> tuple[str, ...]: ...
+
+# A path with named segments.
+class _Path(Protocol):
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+# A service with a WebSocket, as `service.model.Service`; `upgrade` has what `ws.upgrade_path` takes.
+class _Service(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def cls(self) -> type: ...
+    @property
+    def instance(self) -> object: ...
+    @property
+    def upgrade(self) -> Any: ...
+    @property
+    def upgrade_path(self) -> _Path | None: ...
+    @property
+    def handlers(self) -> Mapping[str, _Handler]: ...
+
+# What the core reads of `options.ServerOptions`; both are seconds.
+class _ServerOptions(Protocol):
+    @property
+    def close_timeout(self) -> float: ...
+    @property
+    def slow_handler_time(self) -> float | None: ...
+
+# permessage-deflate as it was negotiated, from our side: `handshake.deflate.Deflate`.
+class _Deflate(Protocol):
+    @property
+    def send_window_bits(self) -> int: ...
+    @property
+    def receive_window_bits(self) -> int: ...
+    @property
+    def send_takeover(self) -> bool: ...
+    @property
+    def receive_takeover(self) -> bool: ...
 
 # What may happen to a message that does not fit into a backlog.
 OVERFLOWS: Final[tuple[str, ...]]
@@ -62,7 +114,7 @@ class Connection:
         head: bytes = b"",
         subprotocol: str | None = None,
         path_arguments: tuple[str, ...] = (),
-        extension: Deflate | None = None,
+        extension: _Deflate | None = None,
         address: tuple[str, int] | None = None,
         secure: bool = False,
         attributes: dict[str, Any] | None = None,
@@ -444,8 +496,6 @@ class Hub:
         """Threads that help, from the first large fan-out on."""
     def attach(self, on_loop_closed: Callable[[], None] | None = None) -> None:
         """Count one more server or client on this loop, to be called if the loop is closed before it detaches."""
-    def offer(self, endpoint: Endpoint, *owners: object) -> None:
-        """Let a service be found by its class and by its instance, until they are given to `detach`."""
     def detach(
         self, endpoints: Iterable[Endpoint] = (), on_loop_closed: Callable[[], None] | None = None
     ) -> asyncio.Task[None] | None:
@@ -488,25 +538,8 @@ class Endpoint:
     def __new__(
         cls,
         hub: Hub,
-        name: str,
-        handlers: list[Handler],
-        path_names: tuple[str, ...],
-        *,
-        max_message_size: int,
-        max_backlog: int,
-        high_water: int,
-        overflow: str,
-        overflow_code: int,
-        max_queue: int,
-        max_fragments: int,
-        max_message_rate: float | None,
-        deflate_level: int,
-        deflate_threshold: int,
-        ping_interval: float | None,
-        ping_timeout: float | None,
-        idle_timeout: float | None,
-        close_timeout: float,
-        slow_handler_time: float | None = None,
+        service: _Service,
+        options: _ServerOptions,
         kernel_backlog: int = 0,
         inherits_kernel_backlog: bool = True,
     ) -> Endpoint: ...

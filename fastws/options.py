@@ -1,123 +1,287 @@
-"""The options of `serve` and `run`: their names, their defaults, and what each may be.
+"""Every option: its name, its type, its default and its check, each on one line.
 
-All of it is checked before anything listens, and a message names the option.
+`ServeOptions` lists those of `serve` and `run`, `UpgradePathOptions` those of `ws.upgrade_path`. Everything else comes
+from these lines: the typed keywords and what `help()` shows of them, the defaults of the command, and the checked
+options that the server and the core read as attributes (`ServerOptions`, `UpgradeOptions`).
 """
 
 from __future__ import annotations
 
+import inspect
 import os
-import re
+import reprlib
 import socket
 import ssl as ssllib
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, TypedDict, TypeVar, get_type_hints
 
-from . import kernel_backlog
+from ._speedups import OVERFLOWS, check_close_code
 from .errors import ConfigurationError
+from .handshake.fields import is_token, normal_origin
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-__all__ = ["Options", "ServeOptions", "read_options"]
+__all__ = ["AUTO", "ServeOptions", "ServerOptions", "UpgradeOptions", "UpgradePathOptions", "takes"]
 
 _Path = str | os.PathLike[str]
-_T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
+AUTO: Final = "auto"
 MAX_FANOUT_THREADS: Final = 15  # the core has room for so many
+
+
+# --- Checks: each returns the value as it is used.
+
+
+class _UnfitError(Exception):
+    """A value cannot be; says what can, and which one it is if it is one of several."""
+
+    def __init__(self, remedy: str, *values: object) -> None:
+        super().__init__(remedy)
+        self.values = values
+
+
+def _as_given(value: Any) -> Any:
+    return value
+
+
+def _whole(lowest: int, highest: int, what: str) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
+            raise _UnfitError(f"give {what}")
+        return value
+
+    return check
+
+
+def _between(lowest: int, highest: int) -> Callable[[Any], int]:
+    return _whole(lowest, highest, f"an int from {lowest} to {highest}")
+
+
+def _number_of(unit: str) -> Callable[[Any], int]:
+    return _whole(1, sys.maxsize, f"a number of {unit}, an int above 0")
+
+
+def _above_zero(what: str) -> Callable[[Any], float]:
+    def check(value: Any) -> float:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < float("inf"):
+            raise _UnfitError(f"give {what} above 0")
+        return value
+
+    return check
+
+
+def _or_none(check: Callable[[Any], Any], what_for: str = "") -> Callable[[Any], Any]:
+    def check_or_none(value: Any) -> Any:
+        try:
+            return None if value is None else check(value)
+        except _UnfitError as error:
+            raise _UnfitError(f"{error}, or None{what_for}", *error.values) from None
+
+    return check_or_none
+
+
+def _one_of(names: Iterable[str], what: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        # Not the value itself: that of an enumeration's member is another text
+        found = next((name for name in names if name == value), None)
+        if found is None:
+            raise _UnfitError(f"give {what}")
+        return found
+
+    return check
+
+
+_count: Final = _whole(1, sys.maxsize, "a whole number from 1")
+_thread_count: Final = _whole(0, MAX_FANOUT_THREADS, f"a whole number from 0 to {MAX_FANOUT_THREADS}")
+_seconds: Final = _above_zero("a number of seconds")
+
+
+_seconds_or_off: Final = _or_none(_above_zero("seconds, a number"), " to turn it off")
+_rate_or_off: Final = _or_none(_above_zero("messages a second, a number"), " to turn it off")
+_overflow: Final = _one_of(OVERFLOWS, f"one of {', '.join(OVERFLOWS)}")
+
+
+def _compression(value: Any) -> str | None:
+    return None if value is None else _one_of(("shared", "dedicated"), '"shared", "dedicated" or None')(value)
+
+
+def _kernel_backlog(value: Any) -> int | str | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 31:
+        return value
+    if value is not None and value != AUTO:
+        raise _UnfitError(f'give a number of bytes above 0, None for as many as the kernel takes, or "{AUTO}"')
+    return None if value is None else AUTO
+
+
+def _close_code(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _UnfitError("give a close code, such as 1013 or one from 3000 to 4999")
+    try:
+        check_close_code(value)
+    except (ValueError, OverflowError):
+        raise _UnfitError("give 1000 to 1003, 1007 to 1014 or 3000 to 4999") from None
+    return value
+
+
+def _field(value: Any) -> str:
+    if not isinstance(value, str) or not is_token(value):
+        raise _UnfitError('give the name of a header field such as "Forwarded"')
+    return value
+
+
+def _strings(values: object) -> list[str]:
+    # A lone string is an iterable of its letters, the mistake that everybody makes once
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise _UnfitError("give a list of strings")
+    strings = list(values)
+    for value in strings:
+        if not isinstance(value, str):
+            raise _UnfitError("give a list of strings", value)
+    return strings
+
+
+def _subprotocols(values: object) -> tuple[str, ...]:
+    names = _strings(values)
+    for name in names:
+        if not is_token(name):
+            raise _UnfitError("a subprotocol is a token: letters, digits and some signs, no spaces", name)
+    if len(set(names)) < len(names):
+        raise _UnfitError("name each subprotocol once", names)
+    return tuple(map(str.__str__, names))
+
+
+def _origins(values: object) -> frozenset[str]:
+    return frozenset(map(_origin, _strings(values)))
+
+
+def _origin(value: str) -> str:
+    origin = normal_origin(value)
+    if origin is None:
+        raise _UnfitError('an origin is like "https://example.com", without a path', value)
+    return origin
+
+
+# --- The options.
+
+
+class Option(NamedTuple):
+    """What is known of an option besides its name and its type."""
+
+    default: Any
+    check: Callable[[Any], Any] = _as_given
 
 
 class ServeOptions(TypedDict, total=False):
     """The options of `serve` and `run`."""
 
-    host: str | None
-    port: int | None
-    sock: socket.socket | None
-    unix: _Path | None
-    unix_mode: int
-    reuse_port: bool
-    backlog: int
-    proxy_protocol: bool
-    ssl: ssllib.SSLContext | None
-    certfile: _Path | None
-    keyfile: _Path | None
-    keyfile_password: str | None
-    client_ca: _Path | None
-    access_log: bool
-    redacted_parameters: str | Iterable[str]
-    proxy_headers: bool | str | Iterable[str] | None
-    forwarded_field: str | None
-    max_connections: int
-    max_connections_per_address: int | None
-    max_handshakes: int
-    max_total_backlog: int
-    kernel_backlog: int | str | None
-    fanout_threads: int
-    handshake_timeout: float
-    keep_alive_timeout: float
-    close_timeout: float
-    slow_handler_time: float | None
-    max_head_size: int
-    max_head_fields: int
-    max_body_size: int
+    host: Annotated[str | None, Option("127.0.0.1")]
+    port: Annotated[int | None, Option(9090)]
+    sock: Annotated[socket.socket | None, Option(None)]
+    unix: Annotated[_Path | None, Option(None)]
+    unix_mode: Annotated[int, Option(0o600)]
+    reuse_port: Annotated[bool, Option(False)]
+    backlog: Annotated[int, Option(4096, _count)]
+    proxy_protocol: Annotated[bool, Option(False)]
+    ssl: Annotated[ssllib.SSLContext | None, Option(None)]
+    certfile: Annotated[_Path | None, Option(None)]
+    keyfile: Annotated[_Path | None, Option(None)]
+    keyfile_password: Annotated[str | None, Option(None)]
+    client_ca: Annotated[_Path | None, Option(None)]
+    access_log: Annotated[bool, Option(False)]
+    redacted_parameters: Annotated[str | Iterable[str], Option(())]
+    proxy_headers: Annotated[bool | str | Iterable[str] | None, Option(None)]
+    forwarded_field: Annotated[str | None, Option(None, _or_none(_field))]
+    max_connections: Annotated[int, Option(100_000, _count)]
+    max_connections_per_address: Annotated[int | None, Option(None, _or_none(_count))]
+    max_handshakes: Annotated[int, Option(8192, _count)]
+    max_total_backlog: Annotated[int, Option(1 << 28, _count)]  # bytes
+    kernel_backlog: Annotated[int | str | None, Option(AUTO, _kernel_backlog)]  # bytes
+    fanout_threads: Annotated[int, Option(0, _thread_count)]
+    handshake_timeout: Annotated[float, Option(10.0, _seconds)]
+    keep_alive_timeout: Annotated[float, Option(75.0, _seconds)]
+    close_timeout: Annotated[float, Option(10.0, _seconds)]
+    slow_handler_time: Annotated[float | None, Option(0.1, _or_none(_seconds))]
+    max_head_size: Annotated[int, Option(16384, _count)]  # bytes
+    max_head_fields: Annotated[int, Option(128, _count)]
+    max_body_size: Annotated[int, Option(1 << 20, _count)]  # bytes
 
 
-@dataclass(frozen=True)
-class Options:
-    """All options of a server, each with its default; `serve` says what they mean.
+class UpgradePathOptions(TypedDict, total=False):
+    """The options of `ws.upgrade_path`."""
+
+    subprotocols: Annotated[Iterable[str], Option((), _subprotocols)]
+    max_message_size: Annotated[int, Option(1 << 20, _number_of("bytes"))]
+    idle_timeout: Annotated[float | None, Option(None, _seconds_or_off)]
+    ping_interval: Annotated[float | None, Option(20.0, _seconds_or_off)]
+    ping_timeout: Annotated[float | None, Option(20.0, _seconds_or_off)]
+    max_backlog: Annotated[int, Option(1 << 20, _number_of("bytes"))]
+    high_water: Annotated[int | None, Option(None, _or_none(_number_of("bytes")))]
+    overflow: Annotated[str, Option("close", _overflow)]
+    overflow_code: Annotated[int, Option(1013, _close_code)]
+    kernel_backlog: Annotated[int | str | None, Option(AUTO, _kernel_backlog)]  # bytes
+    max_queue: Annotated[int, Option(16, _number_of("messages"))]
+    max_fragments: Annotated[int, Option(1 << 17, _number_of("frames"))]
+    max_message_rate: Annotated[float | None, Option(None, _rate_or_off)]
+    allowed_origins: Annotated[Iterable[str] | None, Option(None, _or_none(_origins))]
+    upgrade_timeout: Annotated[float | None, Option(10.0, _seconds_or_off)]
+    compression: Annotated[str | None, Option("shared", _compression)]
+    compression_threshold: Annotated[int, Option(256, _between(0, sys.maxsize))]  # bytes
+    compression_level: Annotated[int, Option(6, _between(1, 9))]
+    compression_window_bits: Annotated[int | None, Option(None, _or_none(_between(9, 15)))]
+
+
+class _Checked:
+    """Options after their check, each an attribute; the class has the defaults.
 
     Raises:
-        ConfigurationError: one of them is not what it may be, or does not go with another.
+        ConfigurationError: there is no such option, it is not what it may be, or it does not go with another.
     """
 
-    host: str | None = "127.0.0.1"
-    port: int | None = 9090
-    sock: socket.socket | None = None
-    unix: _Path | None = None
-    unix_mode: int = 0o600
-    reuse_port: bool = False
-    backlog: int = 4096
-    proxy_protocol: bool = False
-    ssl: ssllib.SSLContext | None = None
-    certfile: _Path | None = None
-    keyfile: _Path | None = None
-    keyfile_password: str | None = None
-    client_ca: _Path | None = None
-    access_log: bool = False
-    redacted_parameters: str | Iterable[str] = ()
-    proxy_headers: bool | str | Iterable[str] | None = None
-    forwarded_field: str | None = None
-    max_connections: int = 100_000
-    max_connections_per_address: int | None = None
-    max_handshakes: int = 8192
-    max_total_backlog: int = 1 << 28
-    kernel_backlog: int | str | None = kernel_backlog.AUTO
-    fanout_threads: int = 0
-    handshake_timeout: float = 10.0
-    keep_alive_timeout: float = 75.0
-    close_timeout: float = 10.0
-    slow_handler_time: float | None = 0.1
-    max_head_size: int = 16384
-    max_head_fields: int = 128
-    max_body_size: int = 1 << 20
+    _declared: ClassVar[dict[str, Option]]
+    _where: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        for name in _COUNTS:
-            _check(name, getattr(self, name), _is_count, "a whole number from 1")
-        for name in _TIMES:
-            _check(name, getattr(self, name), _is_time, "a number of seconds above 0")
-        what = f"a whole number from 0 to {MAX_FANOUT_THREADS}"
-        _check("fanout_threads", self.fanout_threads, _is_thread_count, what)
-        _check("kernel_backlog", self.kernel_backlog, kernel_backlog.is_valid, kernel_backlog.WHAT)
-        if self.slow_handler_time is not None:
-            what = "a number of seconds above 0, or None"
-            _check("slow_handler_time", self.slow_handler_time, _is_time, what)
-        if self.max_connections_per_address is not None:
-            what = "a whole number from 1, or None"
-            _check("max_connections_per_address", self.max_connections_per_address, _is_count, what)
-        if self.forwarded_field is not None:
-            _check("forwarded_field", self.forwarded_field, _is_field, 'the name of a header field such as "Forwarded"')
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init_subclass__(cls, declared: type, where: str = "") -> None:
+        hints = get_type_hints(declared, include_extras=True)
+        cls._declared = {name: hint.__metadata__[0] for name, hint in hints.items()}
+        cls._where = where
+        for name, option in cls._declared.items():
+            setattr(cls, name, option.default)
+
+    def __init__(self, **given: Any) -> None:
+        for name in given:
+            if name not in self._declared:
+                raise ConfigurationError(
+                    f"{self._where}there is no option {name!r}; there are {', '.join(self._declared)}"
+                )
+        vars(self).update({name: self._check(name, value) for name, value in given.items()})
+
+    @classmethod
+    def default(cls, name: str) -> Any:
+        """Return the default of an option."""
+        return cls._declared[name].default
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} is decided already")
+
+    def _check(self, name: str, value: object) -> Any:
+        try:
+            return self._declared[name].check(value)
+        except _UnfitError as error:
+            raise self._wrong(name, error.values[0] if error.values else value, str(error)) from None
+
+    def _wrong(self, name: str, value: object, remedy: str) -> ConfigurationError:
+        return ConfigurationError(f"{self._where}{name}={reprlib.repr(value)}: {remedy}")
+
+
+class ServerOptions(_Checked, declared=ServeOptions):
+    """The options of a server; `serve` says what they mean."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
         self._check_address()
         self._check_tls()
 
@@ -125,18 +289,23 @@ class Options:
         if self.sock is not None and self.unix is not None:
             raise ConfigurationError("sock and unix are two places to listen at; give one of them")
         if self.sock is not None:
-            _check("sock", self.sock, lambda sock: sock.type == socket.SOCK_STREAM, "a stream socket")
+            self._require("sock", self.sock.type == socket.SOCK_STREAM, "a stream socket")
         elif self.unix is not None:
-            _check("unix", os.fspath(self.unix), lambda path: path and "\0" not in path, "the path of a socket")
-            _check("unix_mode", self.unix_mode, lambda mode: 0 <= mode <= 0o777, "a mode such as 0o660")
+            path = os.fspath(self.unix)
+            self._require("unix", bool(path) and "\0" not in path, "the path of a socket")
+            self._require("unix_mode", 0 <= self.unix_mode <= 0o777, "a mode such as 0o660")
         else:
-            _check("port", self.port, lambda port: port in range(65536), "a number from 0 to 65535")
+            self._require("port", self.port in range(65536), "a number from 0 to 65535")
         if self.reuse_port and not hasattr(socket, "SO_REUSEPORT"):
             raise ConfigurationError("reuse_port: this system does not let processes share a port")
 
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise self._wrong(name, getattr(self, name), f"give {what}")
+
     def _check_tls(self) -> None:
         if self.ssl is not None:
-            _check("ssl", self.ssl, lambda context: isinstance(context, ssllib.SSLContext), "an ssl.SSLContext")
+            self._require("ssl", isinstance(self.ssl, ssllib.SSLContext), "an ssl.SSLContext")
         for name in ("keyfile", "keyfile_password", "client_ca"):
             if getattr(self, name) is not None and self.certfile is None:
                 raise ConfigurationError(f"{name} needs a certfile beside it")
@@ -144,47 +313,40 @@ class Options:
             raise ConfigurationError("ssl and certfile are two ways to say the same; give one of them")
 
 
-_COUNTS: Final = (
-    "backlog",
-    "max_connections",
-    "max_handshakes",
-    "max_total_backlog",
-    "max_head_size",
-    "max_head_fields",
-    "max_body_size",
-)
-_TIMES: Final = ("handshake_timeout", "keep_alive_timeout", "close_timeout")
+class UpgradeOptions(_Checked, declared=UpgradePathOptions, where="ws.upgrade_path: "):
+    """The options of a WebSocket path; `ws.upgrade_path` says what they mean.
 
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= sys.maxsize
-
-
-def _is_thread_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_FANOUT_THREADS
-
-
-def _is_field(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value) is not None
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-
-
-def _check(name: str, value: _T, allowed: Callable[[_T], object], what: str) -> None:
-    if not allowed(value):
-        raise ConfigurationError(f"{name}={value!r}: give {what}")
-
-
-def read_options(**options: Unpack[ServeOptions]) -> Options:
-    """Check the options that `serve` was given.
-
-    Raises:
-        ConfigurationError: there is no such option, or it is wrong.
+    Attributes:
+        high_water: a number, also where none was given.
+        compression_window_bits: likewise.
     """
-    for name in options:
-        if name not in ServeOptions.__annotations__:
-            names = ", ".join(ServeOptions.__annotations__)
-            raise ConfigurationError(f"there is no option {name!r}; there are {names}")
-    return Options(**options)
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        settled = {}
+        if self.high_water is None:
+            settled["high_water"] = max(1, self.max_backlog // 2)
+        elif self.high_water > self.max_backlog:
+            raise self._wrong("high_water", self.high_water, f"give no more than max_backlog, {self.max_backlog}")
+        if self.compression_window_bits is None:
+            # One window that all share may be the largest; one per connection has to be paid for each
+            settled["compression_window_bits"] = 12 if self.compression == "dedicated" else 15
+        vars(self).update(settled)
+
+
+def takes(declared: type) -> Callable[[_F], _F]:
+    """Decorate a function whose ``**options`` are declared: let `help()` show them, each with its default."""
+    hints = get_type_hints(declared, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shown = [
+        inspect.Parameter(name, keyword, default=hint.__metadata__[0].default, annotation=hint.__origin__)
+        for name, hint in hints.items()
+    ]
+
+    def show(function: _F) -> _F:
+        signature = inspect.signature(function)
+        own = [own for own in signature.parameters.values() if own.kind is not own.VAR_KEYWORD]
+        vars(function)["__signature__"] = signature.replace(parameters=[*own, *shown])
+        return function
+
+    return show

@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from . import service as services
-from ._speedups import Connection, hub_of_thread
-from .endpoint import make_endpoint
+from ._speedups import Connection, Endpoint, hub_of_thread
+from .options import ServerOptions
+from .service.compile import compile
 
 __all__ = ["MemoryTransport", "connected_pair"]
 
@@ -171,7 +171,8 @@ async def connected_pair(
     loop = asyncio.get_running_loop()
     hub = hub_of_thread(loop, lambda head: {}, lambda query: {})
     hub.attach()
-    endpoints = [make_endpoint(hub, services.compile(side), close_timeout) for side in (target, client)]
+    options = ServerOptions(close_timeout=close_timeout, slow_handler_time=None)
+    endpoints = [Endpoint(hub, compile(side), options) for side in (target, client)]
     transports = memory_transports(loop)
     server_side, client_side = (Connection(endpoints[0]), Connection(endpoints[1], client=True))
     client_side.start(transports[1], b"", b"")

@@ -8,10 +8,9 @@ and from other threads through `Server.call_from_thread`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeVar, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-from . import service
 from ._speedups import (
     Connection,
     Connections,
@@ -36,7 +35,13 @@ from ._speedups import (
     remove_stored_connection,
     store_connection,
 )
-from .upgrade import Upgrade
+from .http1.upgrade import Upgrade
+from .options import UpgradeOptions, UpgradePathOptions, takes
+from .service.marks import UpgradePath, mark_class, mark_method
+from .service.paths import check_path
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = [
     "Connection",
@@ -98,29 +103,8 @@ def _with_or_without_parentheses(mark: Callable[[Any], Any]) -> _Decorator:
     return decorate
 
 
-def upgrade_path(
-    path: str,
-    *,
-    subprotocols: Iterable[str] = (),
-    max_message_size: int = 1 << 20,
-    idle_timeout: float | None = None,
-    ping_interval: float | None = 20.0,
-    ping_timeout: float | None = 20.0,
-    max_backlog: int = 1 << 20,
-    high_water: int | None = None,
-    overflow: str = "close",
-    overflow_code: int = 1013,
-    kernel_backlog: int | str | None = "auto",
-    max_queue: int = 16,
-    max_fragments: int = 1 << 17,
-    max_message_rate: float | None = None,
-    allowed_origins: Iterable[str] | None = None,
-    upgrade_timeout: float | None = 10.0,
-    compression: str | None = "shared",
-    compression_threshold: int = 256,
-    compression_level: int = 6,
-    compression_window_bits: int | None = None,
-) -> Callable[[_C], _C]:
+@takes(UpgradePathOptions)
+def upgrade_path(path: str, **options: Unpack[UpgradePathOptions]) -> Callable[[_C], _C]:
     """Annotate a class: clients connect at this path, under the base path.
 
     Args:
@@ -173,29 +157,8 @@ def upgrade_path(
     Raises:
         ConfigurationError: an option is wrong; the message names it.
     """
-    options = service.UpgradeOptions(
-        path,
-        subprotocols=subprotocols,
-        max_message_size=max_message_size,
-        idle_timeout=idle_timeout,
-        ping_interval=ping_interval,
-        ping_timeout=ping_timeout,
-        max_backlog=max_backlog,
-        high_water=high_water,
-        overflow=overflow,
-        overflow_code=overflow_code,
-        kernel_backlog=kernel_backlog,
-        max_queue=max_queue,
-        max_fragments=max_fragments,
-        max_message_rate=max_message_rate,
-        allowed_origins=allowed_origins,
-        upgrade_timeout=upgrade_timeout,
-        compression=compression,
-        compression_threshold=compression_threshold,
-        compression_level=compression_level,
-        compression_window_bits=compression_window_bits,
-    )
-    return lambda cls: service.mark_class(cls, "upgrade_path", options)
+    marked = UpgradePath(check_path(path, "ws.upgrade_path"), UpgradeOptions(**options))
+    return lambda cls: mark_class(cls, "upgrade_path", marked)
 
 
 @_with_or_without_parentheses
@@ -213,43 +176,43 @@ def on_upgrade(handler: _F) -> _F:
     Context variables that are set here are seen by tasks that are started here, not by later handlers; what those are
     to know goes into `upgrade.attributes`.
     """
-    return service.mark_method(handler, "on_upgrade")
+    return mark_method(handler, "on_upgrade")
 
 
 @_with_or_without_parentheses
 def on_open(handler: _F) -> _F:
     """Call the method when a connection has opened. It may take `connection`."""
-    return service.mark_method(handler, "on_open")
+    return mark_method(handler, "on_open")
 
 
 @_with_or_without_parentheses
 def on_text_message(handler: _F) -> _F:
     """Call the method with each text message. It may take `connection` and `text`; what it returns is its reply."""
-    return service.mark_method(handler, "on_text_message")
+    return mark_method(handler, "on_text_message")
 
 
 @_with_or_without_parentheses
 def on_binary_message(handler: _F) -> _F:
     """Call the method with each binary message. It may take `connection` and `data`; what it returns is its reply."""
-    return service.mark_method(handler, "on_binary_message")
+    return mark_method(handler, "on_binary_message")
 
 
 @_with_or_without_parentheses
 def on_ping(handler: _F) -> _F:
     """Call the method when the client pings. It may take `connection` and `data`; the pong is sent without it."""
-    return service.mark_method(handler, "on_ping")
+    return mark_method(handler, "on_ping")
 
 
 @_with_or_without_parentheses
 def on_pong(handler: _F) -> _F:
     """Call the method with each pong. It may take `connection` and `data`."""
-    return service.mark_method(handler, "on_pong")
+    return mark_method(handler, "on_pong")
 
 
 @_with_or_without_parentheses
 def on_idle_timeout(handler: _F) -> _F:
     """Call the method when no message came for `idle_timeout` seconds. It may take `connection`."""
-    return service.mark_method(handler, "on_idle_timeout")
+    return mark_method(handler, "on_idle_timeout")
 
 
 @_with_or_without_parentheses
@@ -259,7 +222,7 @@ def on_backlog(handler: _F) -> _F:
     It may take `connection`, `buffered` (bytes that waited when it was noticed) and `high` (a bool: whether it is more
     now). It is called at the end of the turn of the loop, once however often that changed meanwhile.
     """
-    return service.mark_method(handler, "on_backlog")
+    return mark_method(handler, "on_backlog")
 
 
 @_with_or_without_parentheses
@@ -268,7 +231,7 @@ def on_error(handler: _F) -> _F:
 
     It may take `connection` and `error`.
     """
-    return service.mark_method(handler, "on_error")
+    return mark_method(handler, "on_error")
 
 
 @_with_or_without_parentheses
@@ -283,7 +246,7 @@ def on_close(handler: _F) -> _F:
     It comes after the connection's other handlers. One that is still suspended `close_timeout` seconds after the end
     is cancelled.
     """
-    return service.mark_method(handler, "on_close")
+    return mark_method(handler, "on_close")
 
 
 @_with_or_without_parentheses
@@ -294,7 +257,7 @@ def on_start(handler: _F) -> _F:
     Services start in the order in which they are served. Where one raises the server does not start: the `on_stop` of
     those before it run, and the error comes out of ``async with``.
     """
-    return service.mark_method(handler, "on_start")
+    return mark_method(handler, "on_start")
 
 
 @_with_or_without_parentheses
@@ -304,4 +267,4 @@ def on_stop(handler: _F) -> _F:
     It runs where `on_start` did not fail, whatever the `on_stop` of other services raise. An `async` one has
     `close_timeout` seconds, and is cancelled then.
     """
-    return service.mark_method(handler, "on_stop")
+    return mark_method(handler, "on_stop")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from fastws.deflate import Deflate
+from fastws.handshake.deflate import Deflate
 
 from .client import take_frame
 

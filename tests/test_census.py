@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastws.census import Census, address_key
+from fastws.net.limits import Census, address_key
 
 
 class Newcomer:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import pytest
 
 import fastws
-from fastws import cli, reload
+from fastws.process import cli, reload
+from fastws.service.compile import compile
 
 from . import certificates
 
@@ -56,7 +57,7 @@ class Listening:
         self.secure = False
 
     def run(self, *services, on_listening, **options) -> None:
-        self.services = tuple(fastws.service.compile(service) for service in services)
+        self.services = tuple(compile(service) for service in services)
         self.options = options
         on_listening(self)
 
@@ -64,7 +65,7 @@ class Listening:
 @pytest.fixture
 def served(monkeypatch):
     listening = Listening()
-    monkeypatch.setattr("fastws.server.run", listening.run)
+    monkeypatch.setattr("fastws.process.cli.run", listening.run)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     monkeypatch.setattr("logging.basicConfig", lambda **_: None)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fastws.deadlines import Deadlines
+from fastws.net.deadlines import Deadlines
 
 
 class Clock:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from fastws.deflate import Deflate, negotiate
 from fastws.errors import HandshakeError
-from fastws.service import UpgradeOptions
+from fastws.handshake.deflate import Deflate, negotiate
+from fastws.options import UpgradeOptions
 
 NO_TAKEOVER = b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
 
 def options(compression: str | None = "shared", window_bits: int | None = None) -> UpgradeOptions:
-    return UpgradeOptions("/", compression=compression, compression_window_bits=window_bits)
+    return UpgradeOptions(compression=compression, compression_window_bits=window_bits)
 
 
 SHARED, DEDICATED = options(), options("dedicated", 15)

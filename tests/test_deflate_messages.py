@@ -10,7 +10,7 @@ import pytest
 
 from fastws import ws
 from fastws._speedups import FrameReader
-from fastws.deflate import Deflate
+from fastws.handshake.deflate import Deflate
 
 from .client import BINARY, CLOSE, TEXT, close_payload, frame, take_frames, turns
 from .deflated import RSV1, Inflating, deflate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastws import ws
-from fastws.deflate import Deflate
+from fastws.handshake.deflate import Deflate
 
 from .client import BINARY, CLOSE, TEXT, close_payload, frame, turns
 from .deflated import RSV1, deflate

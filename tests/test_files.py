@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastws
-from fastws import files as served
 from fastws import http
-from fastws import service as services
 from fastws.errors import ConfigurationError
-from fastws.http1 import FILE_PIECE
+from fastws.http1 import files as served
+from fastws.http1.connection import FILE_PIECE
+from fastws.service.compile import compile
+from fastws.service.routing import Router
 
 from .client import open_connection, until, within
 from .services import at
@@ -206,9 +207,9 @@ def test_no_path_leads_to_what_lies_outside(names, data):
         (Path(name) / "secret.txt").write_bytes(SECRET)
         (public / "up").symlink_to("..")
         (public / "docs" / "in").symlink_to(Path(name))
-        service = services.compile(http.base_path("/")(http.files("/", public)(type("Site", (), {}))))
+        service = compile(http.base_path("/")(http.files("/", public)(type("Site", (), {}))))
         path = "".join(data.draw(st.sampled_from(["/", "/", "%2F", "//"])) + name for name in names)
-        for route, (rest,) in services.Router([service]).resolve(path):
+        for route, (rest,) in Router([service]).resolve(path):
             handler = route.resources["GET"].handler.function
             answered = handler.__self__._answer(http.Request("GET", path.encode(), []), rest)
             assert answered.file is None or answered.file.read(0, 100) == TEXT

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from fastws import http, ws
 from fastws.errors import ConfigurationError
-from fastws.forwarded import MAX_HOPS, ContradictionError, TrustedProxies
-from fastws.http1 import HttpProtocol
+from fastws.http1.connection import HttpProtocol
+from fastws.http1.forwarded import MAX_HOPS, ContradictionError, TrustedProxies
 
 from .client import REQUEST, within
 from .guarded import answer
@@ -384,7 +384,7 @@ async def test_a_unix_socket_may_be_a_trusted_proxy_and_what_a_proxy_protocol_to
     forwarded_for = b'["203.0.113.7",0]'
     for told, client in ((None, forwarded_for), (PEER, forwarded_for), (("10.0.0.2", 5), b'["10.0.0.2",5]')):
         ours, theirs = socket.socketpair()
-        await server.loop.connect_accepted_socket(functools.partial(HttpProtocol, server, told), theirs)
+        await server.loop.connect_accepted_socket(functools.partial(HttpProtocol, server._site, told), theirs)
         reader, writer = await asyncio.open_connection(sock=ours)
         writer.write(request)
         assert (await within(reader.read(-1))).endswith(b"\r\n\r\n" + client)

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 
 from fastws.errors import HandshakeError
-from fastws.handshake import Accepted, accept, check, has_token
+from fastws.handshake.fields import has_token
+from fastws.handshake.server import Accepted, accept, check
 from fastws.http import Request
-from fastws.service import UpgradeOptions
+from fastws.options import UpgradeOptions
 
-ANY = UpgradeOptions("/")
+ANY = UpgradeOptions()
 
 
 def opening(*changes: tuple[bytes, bytes | None], method: str = "GET", version: str = "1.1") -> Request:
@@ -112,7 +113,7 @@ def test_another_version_gets_426_and_is_told_13(version):
     assert (b"Sec-WebSocket-Version", b"13") in error.headers
 
 
-ORIGINS = UpgradeOptions("/", allowed_origins=["https://example.com", "null"])
+ORIGINS = UpgradeOptions(allowed_origins=["https://example.com", "null"])
 
 
 @pytest.mark.parametrize("origin", [b"https://example.com", b"HTTPS://EXAMPLE.com", b"null"])
@@ -125,7 +126,7 @@ def test_another_origin_gets_403_and_so_does_none(origin):
     assert refuses(opening((b"origin", origin)), ORIGINS).status == 403
 
 
-SUBPROTOCOLS = UpgradeOptions("/", subprotocols=["chat.v1", "chat.v2"])
+SUBPROTOCOLS = UpgradeOptions(subprotocols=["chat.v1", "chat.v2"])
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_what_a_client_offers_is_told_in_its_order():
 
 
 def extended(*lines: bytes, compression: str | None = "shared") -> Accepted:
-    options = UpgradeOptions("/", compression=compression)
+    options = UpgradeOptions(compression=compression)
     return respond(opening(*((b"sec-websocket-extensions", line) for line in lines)), options)
 
 

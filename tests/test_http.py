@@ -4,7 +4,8 @@ import pytest
 
 from fastws import http
 from fastws.errors import ConfigurationError
-from fastws.http import Cookies, Headers, Query, Refuse, Request, Response, to_response
+from fastws.http import Cookies, Headers, Query, Refuse, Request, Response
+from fastws.http1.calls import to_response
 
 
 def test_headers_do_not_care_about_case_and_join_their_lines():

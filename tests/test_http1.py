@@ -8,15 +8,17 @@ import socket
 
 import pytest
 
-from fastws import http
-from fastws.census import Census
-from fastws.deadlines import Deadlines
+from fastws import http, ws
 from fastws.http import Refuse, Request, Response
-from fastws.http1 import HttpLimits, HttpProtocol
-from fastws.redaction import REDACTION
-from fastws.service import Router, UpgradeOptions, compile, mark_class
-from fastws.slowness import SlowHandlers
-from fastws.turns import Turns
+from fastws.http1.connection import HttpProtocol
+from fastws.http1.redaction import REDACTION
+from fastws.net.deadlines import Deadlines
+from fastws.net.limits import Census
+from fastws.net.turns import Turns
+from fastws.options import ServerOptions
+from fastws.service.compile import compile
+from fastws.service.routing import Router
+from fastws.service.slowness import SlowHandlers
 
 # Nothing here takes long, and nothing may hang.
 TIMEOUT = 10
@@ -25,15 +27,14 @@ TIMEOUT = 10
 class Server:
     """What a connection needs of a server, and a loopback socket."""
 
-    def __init__(self, services, limits: HttpLimits) -> None:
+    def __init__(self, services, options: ServerOptions) -> None:
         self.loop = asyncio.get_running_loop()
         self.router = Router([compile(service) for service in services])
-        self.limits = limits
+        self.options = options
         self.deadlines = Deadlines(self.loop, resolution=0.01)
         self.turns = Turns(self.loop)
         self.http_connections: set[HttpProtocol] = set()
         self.census = Census(max_handshakes=1000, max_per_address=None)
-        self.access_log = True
         self.slow_handlers = SlowHandlers(None)
         self.redaction = REDACTION
         self.proxies = None
@@ -126,7 +127,7 @@ async def serve():
     servers = []
 
     async def serve(*services, **limits) -> Server:
-        server = Server(services or [Notes], HttpLimits(**limits))
+        server = Server(services or [Notes], ServerOptions(access_log=True, **limits))
         servers.append(server)
         await server.listen()
         return server
@@ -748,7 +749,7 @@ class Chat:
         return None
 
 
-mark_class(Chat, "upgrade_path", UpgradeOptions("/{place}", subprotocols=["chat"], allowed_origins=["http://a"]))
+ws.upgrade_path("/{place}", subprotocols=["chat"], allowed_origins=["http://a"])(Chat)
 
 OPENING = (
     "Upgrade: websocket",
@@ -825,7 +826,7 @@ async def test_a_plain_request_gets_the_resource_that_shares_the_path(serve):
 
 
 async def test_a_plain_request_to_a_websocket_alone_is_told_to_upgrade(serve):
-    lonely = mark_class(type("Lonely", (), {}), "upgrade_path", UpgradeOptions("/"))
+    lonely = ws.upgrade_path("/")(type("Lonely", (), {}))
     server = await serve(http.base_path("/")(lonely))
     assert await server.ask(get("/")) == (
         b"HTTP/1.1 426 Upgrade Required\r\nContent-Type: text/plain; charset=utf-8\r\nUpgrade: websocket\r\n"

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastws import http
-from fastws.http_reader import HttpLimits, Reading, RequestReader
-from fastws.service import Router, compile
+from fastws.http1.reader import Reading, RequestReader
+from fastws.options import ServerOptions
+from fastws.service.compile import compile
+from fastws.service.routing import Router
 
 from .client import REQUEST
 from .services import at
@@ -38,7 +40,7 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n"
 
 def read(*pieces: bytes, **limits: int) -> list[object]:
     """What answers each request: a status, the body for a resource, or the name of a WebSocket and what follows."""
-    reader = RequestReader(HttpLimits(**limits), ROUTER, None)
+    reader = RequestReader(ServerOptions(**limits), ROUTER, None)
     found: list[object] = []
     left = b""
     for piece in pieces:
@@ -351,7 +353,7 @@ def test_the_same_bytes_are_the_same_requests_however_they_are_cut(start, tokens
 
 
 def test_a_body_in_tiny_chunks_takes_no_more_memory_than_it_may_have():
-    reader = RequestReader(HttpLimits(), ROUTER, None)
+    reader = RequestReader(ServerOptions(), ROUTER, None)
     data = CHUNKED + b"\r\n" + b"2\r\nxy\r\n" * 100_000
     tracemalloc.start()
     try:

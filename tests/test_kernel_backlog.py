@@ -8,12 +8,12 @@ import sys
 import pytest
 
 import fastws
-from fastws import service, ws
-from fastws.kernel_backlog import bytes_for, bytes_for_all
-from fastws.options import Options
+from fastws import ws
+from fastws.net.kernel_backlog import bytes_for, bytes_for_all
+from fastws.options import ServerOptions, UpgradeOptions
 
 from .client import turns, until
-from .services import Log, Patient, Watch, at
+from .services import Patient, Watch, at
 from .wires import SMALL, MemoryWire, wired
 
 UNLIMITED, AMPLE, FRESH = 0, 1 << 20, 16384  # bytes
@@ -36,13 +36,11 @@ PIECE = 16384  # bytes
     ],
 )
 def test_a_service_says_it_or_its_server_or_its_policy(options, of_server, expected):
-    assert bytes_for(service.compile(at(**options)(type("Some", (Log,), {}))), of_server) == expected
+    assert bytes_for(UpgradeOptions(**options), of_server) == expected
 
 
 def test_listening_sockets_have_what_all_services_want():
-    fresh, ample = [
-        service.compile(at(overflow=overflow)(type("Some", (Log,), {}))) for overflow in ("conflate", "close")
-    ]
+    fresh, ample = UpgradeOptions(overflow="conflate"), UpgradeOptions(overflow="close")
     assert bytes_for_all([fresh, fresh], "auto") == FRESH
     assert bytes_for_all([ample], "auto") == AMPLE
     assert bytes_for_all([fresh, ample], "auto") == UNLIMITED
@@ -55,7 +53,7 @@ def test_what_is_no_number_of_bytes_is_refused(value):
     with pytest.raises(fastws.ConfigurationError, match=r"kernel_backlog=.*: give a number of bytes above 0, None"):
         ws.upgrade_path("/", kernel_backlog=value)
     with pytest.raises(fastws.ConfigurationError, match=r"kernel_backlog=.*: give a number of bytes above 0, None"):
-        Options(kernel_backlog=value)
+        ServerOptions(kernel_backlog=value)
 
 
 async def test_where_there_is_no_such_limit_it_is_not_missed(serve, tmp_path, monkeypatch):

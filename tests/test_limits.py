@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from fastws import http, refusal, ws
+from fastws import http, ws
+from fastws.http1 import refusal
 
 from .client import REQUEST, until, url, within
 from .peers import Aiohttp, Websockets
@@ -45,7 +46,7 @@ async def test_one_connection_too_many_is_refused_until_another_ends(serve, conn
     assert "\r\nConnection: close\r\n" in response
     assert await clients[0].asks("still here?") == "still here?"
     await clients[0].close()
-    await until(lambda: server._connection_count() == 1)  # a place is free when its transport is gone
+    await until(lambda: server._site.connection_count() == 1)  # a place is free when its transport is gone
     clients.append(await connect(server))
     assert await clients[2].asks("at last") == "at last"
 
@@ -90,7 +91,7 @@ async def test_who_stays_is_dropped(serve, connect, dial, monkeypatch, said):
     await connect(server)
     client = await dial(server, said)
     assert (await within(client.reader.read())).endswith(b"503 Service Unavailable\n" if said else b"")
-    await until(lambda: not len(server._refusals))
+    await until(lambda: not len(server._site.refusals))
 
 
 async def test_refusals_are_bounded_too(serve, connect, dial, monkeypatch):
@@ -109,10 +110,10 @@ async def test_a_server_does_not_wait_for_those_that_it_refused(serve, connect, 
     server = await serve(Echo(), max_connections=1, close_timeout=0.1)
     client = await connect(server)
     await dial(server)
-    await until(lambda: len(server._refusals) == 1)
+    await until(lambda: len(server._site.refusals) == 1)
     client.reset()
     await within(server.close())
-    assert len(server._refusals) == 0
+    assert len(server._site.refusals) == 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ async def test_one_connection_too_many_of_an_address_is_refused_until_another_en
     assert response.startswith("HTTP/1.1 429 Too Many Requests\r\n")
     assert "\r\nRetry-After: 10\r\n" in response
     clients[0].reset()
-    await until(lambda: server._connection_count() == 1)  # a place is free when its transport is gone
+    await until(lambda: server._site.connection_count() == 1)  # a place is free when its transport is gone
     clients.append(await connect(server))
     assert await clients[2].asks("at last") == "at last"
 
@@ -151,7 +152,7 @@ async def test_behind_a_proxy_the_clients_of_it_are_counted(serve, dial):
     second = await dial(server, header(b"2001:db8::2"))
     assert (await refused(second.open())).startswith("HTTP/1.1 429")
     await first.close()
-    await until(lambda: server._connection_count() == 1)  # a place is free when its transport is gone
+    await until(lambda: server._site.connection_count() == 1)  # a place is free when its transport is gone
     third = await dial(server, header(b"2001:db8::2"))
     await third.open()
 
@@ -165,7 +166,7 @@ async def test_behind_a_proxy_that_tells_it_in_header_fields_the_websockets_of_i
     assert response.startswith("HTTP/1.1 429 Too Many Requests\r\n")
     assert "\r\nRetry-After: 10\r\n" in response
     await client.close()
-    await until(lambda: server._connection_count() == 1)  # a place is free when its transport is gone
+    await until(lambda: server._site.connection_count() == 1)  # a place is free when its transport is gone
     await connect(server, fields=alice)
 
 
@@ -196,7 +197,7 @@ async def test_the_oldest_handshake_ends_when_there_are_too_many(serve, connect,
     client = await connect(server)
     head = REQUEST % (b"/", b"")
     slow = [await dial(server, head[:8]) for _ in range(3)]
-    await until(lambda: server.census.handshakes == 3)
+    await until(lambda: server._site.census.handshakes == 3)
     other = await connect(server)
     assert await slow[0].rest() == []
     assert await other.asks("hello") == "hello"
@@ -214,7 +215,7 @@ async def test_who_has_completed_a_head_is_no_longer_in_progress(serve, connect,
         await connect(server)
     idle.write(GET)
     assert (await within(idle.reader.readuntil(b"\r\n\r\n"))).endswith(b"\r\n\r\n")
-    assert server.census.handshakes == 0
+    assert server._site.census.handshakes == 0
 
 
 async def test_many_come_at_once_and_all_of_them_get_in(serve, connect):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import errno
+import inspect
 import os
 import re
 import resource
@@ -14,13 +14,15 @@ import stat
 import struct
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import fastws
-from fastws import ConfigurationError, http, listening
-from fastws.options import Options, ServeOptions
-from fastws.sockets import inherited_socket
+from fastws import ConfigurationError, http
+from fastws.net import listening
+from fastws.net.sockets import inherited_socket
+from fastws.options import ServeOptions, ServerOptions
 
 from .client import Client, open_connection, turns, until, within
 from .services import Echo
@@ -79,16 +81,29 @@ def test_an_option_that_is_wrong_is_named(options, message):
     assert message in str(caught.value)
 
 
-def test_each_option_has_a_default_and_a_type():
-    named = {name: typed.__forward_arg__ for name, typed in ServeOptions.__annotations__.items()}
-    assert named == {field.name: field.type for field in dataclasses.fields(Options)}
+@pytest.mark.parametrize("function", [fastws.serve, fastws.run])
+def test_each_option_is_shown_with_its_default_and_its_type(function):
+    shown = inspect.signature(function).parameters
+    typed = {name: hint.__origin__ for name, hint in get_type_hints(ServeOptions, include_extras=True).items()}
+    assert {name: shown[name].annotation for name in typed} == typed
+    assert {name: shown[name].default for name in typed} == {name: getattr(ServerOptions, name) for name in typed}
+
+
+def test_a_default_is_what_is_used():
+    assert [name for name in ServeOptions.__annotations__ if name in vars(ServerOptions())] == []
+
+
+def test_options_do_not_change():
+    options = ServerOptions()
+    with pytest.raises(AttributeError, match="port is decided already"):
+        options.port = 1
 
 
 def test_the_page_on_deployment_tells_the_defaults():
     page = (Path(__file__).parent.parent / "docs" / "deployment.md").read_text()
     told = dict(re.findall(r"^\| `(\w+)` \| ([\w.]+) \|", page, re.MULTILINE))
     assert len(told) == 12
-    assert told == {name: str(getattr(Options, name)) for name in told}
+    assert told == {name: str(getattr(ServerOptions, name)) for name in told}
 
 
 def test_a_socket_and_a_path_are_two_places():
@@ -234,7 +249,7 @@ class Greeter:
 
 async def main(tls):
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    fastws.listening.WATCH_INTERVAL = 0.1
+    fastws.net.listening.WATCH_INTERVAL = 0.1
     async with fastws.serve(Greeter, port=0, close_timeout=0.1, **tls) as server:
         print(server.addresses[0][1], flush=True)
         await server.serve_forever()
@@ -301,7 +316,7 @@ async def test_a_pause_loses_nobody_and_is_said_once(serve, connect, monkeypatch
     client = await connect(server)
     with monkeypatch.context() as patch:
         patch.setattr(resource, "getrlimit", lambda _: (8, 8))
-        await until(lambda: server._listener._paused)
+        await until(lambda: server._shutdown._listener._paused)
         connecting = asyncio.ensure_future(connect(server))
         await asyncio.sleep(0.05)
         assert await client.asks("hello") == "hello"
@@ -313,8 +328,8 @@ async def test_a_pause_loses_nobody_and_is_said_once(serve, connect, monkeypatch
 
 async def test_a_server_may_close_while_it_pauses(serve, monkeypatch):
     server = await serve(Echo())
-    server._listener._pause("a test wants it")
-    server._listener._pause("twice")
+    server._shutdown._listener._pause("a test wants it")
+    server._shutdown._listener._pause("twice")
     await within(server.close())
     await turns()
     with pytest.raises(ConnectionError):
@@ -332,14 +347,14 @@ async def test_an_error_of_accept_pauses_too(serve, connect, monkeypatch, caplog
         raise BlockingIOError
 
     monkeypatch.setattr(listening, "accept_connection", accept)
-    [sock] = server._sockets.sockets
-    server._listener._accept(sock)
-    assert server._listener._paused
+    [sock] = server._shutdown._sockets.sockets
+    server._shutdown._listener._accept(sock)
+    assert server._shutdown._listener._paused
     assert caplog.messages == ["accepting pauses: [Errno 23] Too many open files in system"]
-    await until(lambda: not server._listener._paused)
-    server._listener._accept(sock)
+    await until(lambda: not server._shutdown._listener._paused)
+    server._shutdown._listener._accept(sock)
     failing.clear()
-    await until(lambda: not server._listener._short)
+    await until(lambda: not server._shutdown._listener._short)
     assert caplog.messages.count("accepting pauses: [Errno 23] Too many open files in system") == 1
 
 

@@ -12,7 +12,7 @@ import itertools
 import pytest
 
 from fastws._speedups import fail_allocation, live_objects
-from fastws.deflate import Deflate
+from fastws.handshake.deflate import Deflate
 
 from .client import BINARY, TEXT, frame, turns
 from .deflated import Inflating

@@ -309,7 +309,7 @@ async def test_upgrade_timeout_may_be_off(serve):
     server = await serve(service, handshake_timeout=0.01)
     _, writer = await raw(server, SLOW_OPENING)
     await within(service.asked.get())
-    assert len(server.deadlines) == 0
+    assert len(server._site.deadlines) == 0
     writer.close()
     assert await within(service.ended.get()) == "cancelled"
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fastws import errors, service, ws
+from fastws import errors, ws
 from fastws._speedups import hub_of_thread
-from fastws.deflate import Deflate
+from fastws.handshake.deflate import Deflate
+from fastws.service.compile import compile
 
 from . import reference
 from .client import BINARY, CLOSE, PING, PONG, TEXT, close_payload, frame, turns, until
@@ -613,4 +614,4 @@ def test_on_backlog_takes_what_it_names():
             pass
 
     with pytest.raises(errors.ConfigurationError, match="text"):
-        service.compile(Wrong)
+        compile(Wrong)

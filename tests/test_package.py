@@ -6,9 +6,8 @@ import ast
 import asyncio
 import functools
 import importlib
-import importlib.util
 import inspect
-import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -21,142 +20,103 @@ import pytest
 import fastws
 from fastws import _speedups, http, testing, ws
 
-# Whom each module may import, types aside; docs/design.md draws it. The core imports errors and logs only.
-IMPORTS: dict[str, set[str]] = {
-    "__init__": {"errors", "http", "server", "ws"},
-    "__main__": {"cli"},
-    "announcement": {"saying"},
-    "arguments": {"errors"},
-    "calls": {"errors"},
-    "census": set(),
-    "cors": {"errors", "service"},
-    "cli": {
-        "announcement",
-        "command_line",
-        "errors",
-        "loading",
-        "logs",
-        "options",
-        "reload",
-        "saying",
-        "server",
-        "service",
-        "sockets",
-    },
-    "command_line": {"__init__", "options"},
-    "deadlines": set(),
-    "deflate": {"errors"},
-    "endpoint": {"_speedups"},
+# Whom each room imports, types included; docs/design.md draws it. A room is a folder, or a module at the top.
+ROOMS: dict[str, set[str]] = {
+    "__init__": {"errors", "http", "process", "server", "version", "ws"},
+    "__main__": {"process"},
+    "_speedups": {"errors", "logs"},
     "errors": set(),
-    "files": {"errors", "service"},
-    "forking": {"_speedups", "logs"},
-    "forwarded": {"errors"},
-    "handshake": {"deflate", "errors"},
-    "heads": {"http"},
-    "http": {"cors", "errors", "files", "redaction", "routing", "service"},
-    "http1": {
-        "_speedups",
-        "arguments",
-        "census",
-        "errors",
-        "handshake",
-        "heads",
-        "http",
-        "http_reader",
-        "logs",
-        "upgrade",
-    },
-    "http_reader": {"forwarded", "handshake", "heads", "http", "logs"},
-    "kernel_backlog": set(),
-    "listening": {"_speedups", "forking", "logs", "proxy_protocol"},
-    "loading": {"errors"},
+    "handshake": {"errors"},
+    "http": {"errors", "http1", "service"},
+    "http1": {"_speedups", "errors", "handshake", "logs", "net", "options", "service"},
     "logs": set(),
-    "options": {"errors", "kernel_backlog"},
-    "proxy_protocol": set(),
-    "redaction": {"errors"},
-    "refusal": {"_speedups", "heads"},
-    "reload": {"saying"},
-    "routing": {"errors"},
-    "server": {
-        "_speedups",
-        "announcement",
-        "arguments",
-        "calls",
-        "census",
-        "deadlines",
-        "endpoint",
-        "errors",
-        "forking",
-        "forwarded",
-        "heads",
-        "http",
-        "http1",
-        "kernel_backlog",
-        "listening",
-        "loading",
-        "logs",
-        "options",
-        "redaction",
-        "refusal",
-        "service",
-        "signals",
-        "slowness",
-        "sockets",
-        "store",
-        "tls",
-        "turns",
-    },
-    "saying": set(),
-    "service": {"_speedups", "arguments", "errors", "kernel_backlog", "routing"},
-    "signals": set(),
-    "slowness": {"logs"},
-    "sockets": {"errors", "forking"},
-    "store": set(),
-    "testing": {"_speedups", "endpoint", "service"},
-    "tls": {"errors"},
-    "turns": set(),
-    "upgrade": {"handshake", "http", "redaction"},
-    "ws": {"_speedups", "service", "upgrade"},
+    "net": {"_speedups", "errors", "logs", "options"},
+    "options": {"_speedups", "errors", "handshake"},
+    "process": {"errors", "logs", "net", "options", "server", "service", "version"},
+    "server": {"_speedups", "errors", "http1", "logs", "net", "options", "service"},
+    "service": {"errors", "logs", "options"},
+    "testing": {"_speedups", "options", "service"},
+    "version": set(),
+    "ws": {"_speedups", "http1", "options", "service"},
 }
 
 # What the loop calls, and asyncio tells of
 OF_ASYNCIO = {*dir(asyncio.BufferedProtocol), *dir(asyncio.Transport), *dir(asyncio.Protocol)}
-MODULES = sorted(module.name for module in pkgutil.iter_modules(fastws.__path__) if module.name != "_speedups")
+PACKAGE = Path(fastws.__file__).parent
+SOURCES = {
+    path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")
+}
+CORE = PACKAGE / "_speedups.pyx"
+WITH_CORE = pytest.mark.skipif(not CORE.exists(), reason="an installed package has no sources of the core")
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
 
 
-def _source(module: str) -> ast.Module:
-    spec = importlib.util.find_spec("fastws" if module == "__init__" else f"fastws.{module}")
-    assert spec is not None
-    assert spec.origin is not None
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-
-
-def _imports(module: str) -> set[str]:
-    """Return what a module imports of fastws when it runs: imports for types do not count."""
+def _imports(path: Path) -> set[str]:
+    """Return what a module imports of fastws, as paths below it; imports for types count, too."""
     found: set[str] = set()
-    tree = _source(module)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.level or node.module == "fastws"):
-            found.update([node.module] if node.module not in (None, "fastws") else [name.name for name in node.names])
-    return {name if name in MODULES or name == "_speedups" else "__init__" for name in found}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = path.parents[node.level - 1].relative_to(PACKAGE).as_posix().strip(".").replace("/", ".")
+            base = ".".join(part for part in (folder, node.module) if part)
+            found.update(_module(base, name.name) for name in node.names)
+        elif isinstance(node, ast.Import):
+            found.update("__init__" for name in node.names if name.name == "fastws")
+    return found
 
 
-@pytest.mark.parametrize("module", ["__init__", *MODULES])
-def test_a_module_imports_only_what_the_table_allows(module: str) -> None:
-    assert _imports(module) <= IMPORTS[module]
+def _module(base: str, name: str) -> str:
+    """Return the module that ``from base import name`` reads."""
+    for module in (f"{base}.{name}".strip("."), base):
+        if module in SOURCES or module == "_speedups":
+            return module
+    return f"{base}.__init__".strip(".")
 
 
-@pytest.mark.parametrize("module", ["", *(f".{name}" for name in MODULES if name != "__main__")])
+IMPORTS = {module: _imports(path) for module, path in SOURCES.items()}
+
+
+def _room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@pytest.mark.parametrize("room", sorted({*map(_room, SOURCES)} - {"_speedups"}))
+def test_a_room_imports_what_the_table_says(room: str) -> None:
+    imported = {_room(name) for module, names in IMPORTS.items() if _room(module) == room for name in names}
+    assert imported - {room} == ROOMS[room]
+
+
+@WITH_CORE
+def test_the_core_imports_what_the_table_says() -> None:
+    imported = re.findall(r"^from fastws(?:\.(\w+))? import (\w+|\()", CORE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {module or name for module, name in imported} == ROOMS["_speedups"]
+
+
+def test_the_stub_of_the_core_imports_nothing_of_ours() -> None:
+    assert _imports(PACKAGE / "_speedups.pyi") == set()
+
+
+def _circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return the nodes that are on a circle, or lead to one."""
+    left = {node: graph[node] - {node} for node in graph}
+    while free := [node for node, names in left.items() if not names & left.keys()]:
+        for node in free:
+            del left[node]
+    return sorted(left)
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    assert _circle(IMPORTS) == []
+    assert _circle(ROOMS) == []
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
 def test_all_that_a_module_exports_exists(module: str) -> None:
-    imported = importlib.import_module(f"fastws{module}")
-    assert [name for name in getattr(imported, "__all__", ()) if not hasattr(imported, name)] == []
+    if module != "__main__":
+        imported = importlib.import_module(f"fastws.{module}".removesuffix(".__init__"))
+        assert [name for name in getattr(imported, "__all__", ()) if not hasattr(imported, name)] == []
 
 
 def test_every_function_of_the_service_api_is_the_core_s_own() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastws import ws
-from fastws.proxy_protocol import MAX_HEADER_LENGTH, Header, MalformedHeaderError, read_header
+from fastws.net.proxy_protocol import MAX_HEADER_LENGTH, Header, MalformedHeaderError, read_header
 
 from .client import REQUEST, TEXT, frame, turns, until, within
 from .services import Echo, Log, at
@@ -199,7 +199,7 @@ async def test_without_a_header_a_connection_is_closed_without_a_word(serve, dia
     client.end_stream()
     assert await client.rest() == []
     assert echo.connections == []
-    await until(lambda: server.census.handshakes == 0)
+    await until(lambda: server._site.census.handshakes == 0)
 
 
 @BEHIND_PROXY
@@ -213,7 +213,7 @@ async def test_a_header_that_does_not_come_in_time_ends_the_connection(serve, di
 async def test_a_server_does_not_wait_for_headers_when_it_closes(serve, dial):
     server = await serve(Echo(), proxy_protocol=True)
     client = await dial(server, b"PROXY TCP4 192.0.2.1")
-    await until(lambda: server.census.handshakes == 1)
+    await until(lambda: server._site.census.handshakes == 1)
     await within(server.close())
     assert await client.rest() == []
 

@@ -8,9 +8,9 @@ import pytest
 
 from fastws import ConfigurationError
 from fastws.http import Request
-from fastws.redaction import Redaction
-from fastws.server import Server
-from fastws.upgrade import Upgrade
+from fastws.http1.redaction import Redaction
+from fastws.http1.upgrade import Upgrade
+from fastws.server.server import Server
 
 from .guarded import answer
 from .services import Watch

@@ -16,10 +16,10 @@ import socket
 import pytest
 
 from fastws import ws
-from fastws._speedups import Connection, hub_of_thread
-from fastws.deflate import Deflate
-from fastws.endpoint import make_endpoint
-from fastws.service import compile as compile_service
+from fastws._speedups import Connection, Endpoint, hub_of_thread
+from fastws.handshake.deflate import Deflate
+from fastws.options import ServerOptions
+from fastws.service.compile import compile as compile_service
 
 from .client import BINARY, CLOSE, take_frames, turns
 from .deflated import Inflating
@@ -321,7 +321,7 @@ def test_what_dies_with_the_loop_may_push_to_what_dies_next():
 
     async def leave_open() -> None:
         hub = hub_of_thread(loop, dict, dict)
-        endpoint = make_endpoint(hub, compile_service(Watch()), 1.0)
+        endpoint = Endpoint(hub, compile_service(Watch()), ServerOptions(close_timeout=1.0))
         connections = []
         for near, _ in pairs:
             connection = Connection(endpoint)

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from fastws import http
+from fastws import http, ws
 from fastws.errors import ConfigurationError
-from fastws.service import PathTemplate, Router, Service, UpgradeOptions, compile, join, mark_class
+from fastws.service.compile import compile
+from fastws.service.model import Service
+from fastws.service.paths import PathTemplate, join
+from fastws.service.routing import Router
 
 
 def resources(*paths: str, name: str = "Notes") -> Service:
@@ -13,7 +16,7 @@ def resources(*paths: str, name: str = "Notes") -> Service:
 
 
 def websocket(path: str, name: str = "Chat", **methods) -> Service:
-    cls = mark_class(type(name, (), methods), "upgrade_path", UpgradeOptions(path))
+    cls = ws.upgrade_path(path)(type(name, (), methods))
     return compile(http.base_path("/")(cls))
 
 
@@ -88,7 +91,7 @@ def test_a_segment_name_is_an_identifier_in_a_whole_segment_and_unique(path):
 @pytest.mark.parametrize("path", ["chat", "", "/a?b", "/a#b", "/%41", "/a\n", None, 3])
 def test_a_path_that_is_no_path_is_refused(path):
     with pytest.raises(ConfigurationError, match=r"ws\.upgrade_path"):
-        UpgradeOptions(path)
+        ws.upgrade_path(path)
 
 
 # --- Routing.

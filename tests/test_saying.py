@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fastws import cli
-from fastws.saying import say
+from fastws.process import cli
+from fastws.process.saying import say
 
 from .client import Client, within
 
@@ -144,7 +144,7 @@ def test_nobody_to_tell_is_no_failure(stream, monkeypatch):
 
 
 def test_a_pipe_whose_reader_has_gone_breaks_neither_now_nor_at_the_end(tmp_path: Path):
-    script = "import sys; from fastws.saying import say\nfor _ in range(3): say('x' * 9999, sys.stdout)"
+    script = "import sys; from fastws.process.saying import say\nfor _ in range(3): say('x' * 9999, sys.stdout)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     reading, writing = os.pipe()
     os.close(reading)

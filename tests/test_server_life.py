@@ -14,7 +14,8 @@ import pytest
 
 import fastws
 from fastws import NotServingError, StartError, WrongThreadError, http, ws
-from fastws import server as server_module
+from fastws.net import sockets
+from fastws.server import patience
 
 from .certificates import client_context, server_context
 from .client import CLOSE, REQUEST, Client, close_payload, open_connection, turns, until, within
@@ -96,11 +97,18 @@ async def test_what_needs_a_running_server_says_so_before_it_runs():
     await server.close()
 
 
-async def test_a_server_that_is_closed_while_it_begins_does_not_listen(no_task_left):
-    server = fastws.serve(Echo, host="localhost", port=0)  # a name that is looked up
+async def test_a_server_that_is_closed_while_it_begins_does_not_listen(monkeypatch, no_task_left):
+    async def bind_later(loop, options):
+        await closed.wait()  # as for a name that is looked up
+        return await bind(loop, options)
+
+    bind, closed = sockets._bind_addresses, asyncio.Event()
+    monkeypatch.setattr(sockets, "_bind_addresses", bind_later)
+    server = fastws.serve(Echo, port=0)
     entering = asyncio.ensure_future(server.__aenter__())
     await asyncio.sleep(0)
     await server.close()
+    closed.set()
     with pytest.raises(StartError, match="closed"):
         await within(entering)
     assert server.addresses == []
@@ -257,7 +265,7 @@ async def test_a_resource_that_ends_in_time_is_answered(serve, dial):
 
 
 async def test_a_resource_that_ignores_its_cancellation_holds_nobody_up_for_ever(serve, dial, monkeypatch, caplog):
-    monkeypatch.setattr(server_module, "GRACE", 0.1)
+    monkeypatch.setattr(patience.Patience, "grace", 0.1)
     polled = Polled(ignores=True)
     server = await serve(polled, close_timeout=0.1)
     client = await dial(server, POLL)

@@ -6,7 +6,10 @@ import pytest
 
 from fastws import ws
 from fastws.errors import ConfigurationError
-from fastws.service import Service, UpgradeOptions, compile, mark_class, mark_method
+from fastws.options import UpgradeOptions
+from fastws.service.compile import compile
+from fastws.service.marks import UpgradePath, mark_class, mark_method
+from fastws.service.model import Service
 
 
 def base_path(path):
@@ -14,7 +17,7 @@ def base_path(path):
 
 
 def upgrade_path(path, **options):
-    return lambda cls: mark_class(cls, "upgrade_path", UpgradeOptions(path, **options))
+    return lambda cls: mark_class(cls, "upgrade_path", UpgradePath(path, UpgradeOptions(**options)))
 
 
 def on(event):
@@ -65,18 +68,18 @@ def refuses(target: object) -> str:
 )
 def test_an_option_that_cannot_be_is_refused_by_name(option, value):
     with pytest.raises(ConfigurationError, match=rf"ws\.upgrade_path: {option}="):
-        UpgradeOptions("/", **{option: value})
+        UpgradeOptions(**{option: value})
 
 
 def test_the_defaults_of_the_options_are_those_of_the_documentation():
-    options = UpgradeOptions("/")
+    options = UpgradeOptions()
     assert (options.subprotocols, options.allowed_origins) == ((), None)
     assert (options.max_message_size, options.max_backlog) == (1 << 20, 1 << 20)
     assert (options.idle_timeout, options.ping_interval, options.ping_timeout) == (None, 20.0, 20.0)
 
 
 def test_origins_are_kept_as_browsers_send_them():
-    options = UpgradeOptions("/", allowed_origins=["HTTPS://Example.com:443", "http://a:8080", "null"])
+    options = UpgradeOptions(allowed_origins=["HTTPS://Example.com:443", "http://a:8080", "null"])
     assert options.allowed_origins == {"https://example.com", "http://a:8080", "null"}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import fastws
-from fastws.signals import Signals, is_unhandled
+from fastws.server.signals import Signals, is_unhandled
 
 from .client import Client, within
 from .services import Echo
@@ -235,7 +235,7 @@ async def test_the_order_in_which_they_leave_does_not_matter():
 def test_a_forked_child_dies_of_a_signal_and_its_parent_hears_nothing(tmp_path: Path):
     script = """
 import asyncio, os, signal, sys, time
-from fastws.signals import Signals
+from fastws.server.signals import Signals
 async def main():
     seen = []
     with Signals(asyncio.get_running_loop(), [signal.SIGTERM], seen.append):

@@ -12,7 +12,8 @@ import time
 import pytest
 
 import fastws
-from fastws import http, server, ws
+from fastws import http, ws
+from fastws.server import server
 
 from .client import TIMEOUT, frame, within
 from .guarded import answer

@@ -15,7 +15,7 @@ import pytest
 
 from fastws import WrongThreadError, ws
 from fastws._speedups import hub_of_thread
-from fastws.deflate import Deflate
+from fastws.handshake.deflate import Deflate
 
 from .client import until, within
 from .services import AsyncCommanded, Echo, Watch

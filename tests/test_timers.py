@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from fastws import service, ws
-from fastws._speedups import Connection, hub_of_thread
-from fastws.endpoint import make_endpoint
+from fastws import ws
+from fastws._speedups import Connection, Endpoint, hub_of_thread
+from fastws.options import ServerOptions
+from fastws.service.compile import compile
 
 from .client import CLOSE, PING, PONG, TEXT, close_payload, frame, turns, until, within
 from .services import Echo, Log, Watch, at
@@ -212,7 +213,7 @@ async def test_a_client_that_answers_and_does_not_hang_up_is_hung_up_on(opened):
     assert await service.next() == ("closed", 1000, "")
     # Another than rest(), which hangs up as soon as it sees the end
     assert await within(client.reader.read()) == b"\x88\x02\x03\xe8"
-    await until(lambda: all(endpoint.live == 0 for endpoint in server._endpoints.values()))
+    await until(lambda: all(endpoint.live == 0 for endpoint in server._site.endpoints.values()))
 
 
 async def test_a_handler_that_never_ends_is_cancelled_after_the_close(serve, connect):
@@ -384,7 +385,7 @@ async def clocked():
 
     async def clocked(wire, target):
         wires.append(wire)
-        endpoint = make_endpoint(hub, service.compile(target), 4.0)
+        endpoint = Endpoint(hub, compile(target), ServerOptions(close_timeout=4.0, slow_handler_time=None))
         connection = Connection(endpoint)
         connection.start(await wire.open(), b"", b"")
         clocked.endpoints.append(endpoint)
@@ -590,7 +591,7 @@ async def test_a_client_is_pinged_although_times_are_rounded():
     hub = hub_of_thread(clock, lambda head: {}, lambda query: {})
     hub.attach()
     wire = PacketWire()
-    connection = Connection(make_endpoint(hub, service.compile(Strict), 1.0))
+    connection = Connection(Endpoint(hub, compile(Strict), ServerOptions(close_timeout=1.0, slow_handler_time=None)))
     connection.start(wire, b"", b"")
     for clock.now in (8810.01, 8810.03, due_at, 8810.05, 8810.07):
         hub._tick()

@@ -277,7 +277,7 @@ async def test_what_is_no_tls_is_dropped_and_harms_nobody(serve, enter, raw, dat
         with contextlib.suppress(ConnectionError):
             assert b"HTTP" not in await within(stranger.reader.read())
     assert await client.asks("still here?") == "still here?"
-    await until(lambda: server.census.handshakes == 0)
+    await until(lambda: server._site.census.handshakes == 0)
     assert len(echo.connections) == 1
 
 
@@ -289,39 +289,39 @@ async def test_a_handshake_that_does_not_go_on_ends_in_time(serve, enter, raw, d
     with contextlib.suppress(ConnectionError):
         assert await within(stranger.reader.read()) == b""
     assert await client.asks("still here?") == "still here?"
-    await until(lambda: server.census.handshakes == 0)
+    await until(lambda: server._site.census.handshakes == 0)
 
 
 async def test_who_leaves_within_the_handshake_leaves_nothing(serve, raw):
     server = await serve(Echo(), ssl=server_context())
     strangers = [await raw(server, b"\x16\x03\x01\x02\x00\x01\x00") for _ in range(20)]
-    await until(lambda: server.census.handshakes == 20)
+    await until(lambda: server._site.census.handshakes == 20)
     for stranger in strangers[:10]:
         stranger.end_stream()
     for stranger in strangers[10:]:
         stranger.reset()
-    await until(lambda: server.census.handshakes == 0)
+    await until(lambda: server._site.census.handshakes == 0)
 
 
 async def test_the_oldest_handshake_ends_when_there_are_too_many(serve, enter, raw):
     server = await serve(Echo(), ssl=server_context(), max_handshakes=3)
     strangers = [await raw(server, b"\x16\x03\x01") for _ in range(3)]
-    await until(lambda: server.census.handshakes == 3)
+    await until(lambda: server._site.census.handshakes == 3)
     client = await enter(server)
     with contextlib.suppress(ConnectionError):
         assert await within(strangers[0].reader.read()) == b""
     assert await client.asks("hello") == "hello"
-    assert server.census.handshakes == 2
+    assert server._site.census.handshakes == 2
 
 
 async def test_a_server_does_not_wait_for_handshakes_when_it_closes(serve, raw):
     server = await serve(Echo(), ssl=server_context())
     stranger = await raw(server, b"\x16\x03\x01")
-    await until(lambda: server.census.handshakes == 1)
+    await until(lambda: server._site.census.handshakes == 1)
     await within(server.close())
     with contextlib.suppress(ConnectionError):
         assert await within(stranger.reader.read()) == b""
-    assert server.census.handshakes == 0
+    assert server._site.census.handshakes == 0
 
 
 async def test_a_refusal_is_read_through_tls(serve, enter, visit):
@@ -396,14 +396,14 @@ async def test_a_client_without_a_certificate_that_counts_does_not_get_in(serve,
     with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
         await (await visit(server, context=context)).open()
     assert echo.connections == []
-    await until(lambda: not server.http_connections and server.census.handshakes == 0)
+    await until(lambda: not server.http_connections and server._site.census.handshakes == 0)
 
 
 async def test_a_client_that_does_not_trust_the_server_leaves(serve, visit):
     server = await serve(Echo(), ssl=server_context())
     with pytest.raises(ssl.SSLCertVerificationError):
         await visit(server, context=ssl.create_default_context())
-    await until(lambda: server.census.handshakes == 0)
+    await until(lambda: server._site.census.handshakes == 0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

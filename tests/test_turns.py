@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fastws import http
-from fastws.turns import WORK_OF_ALL, Turns
+from fastws.net.turns import WORK_OF_ALL, Turns
 
 from .client import turns as some_turns
 from .client import until, within

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fastws import http, ws
-from fastws.handshake import Opening
-from fastws.service import compile
-from fastws.upgrade import Upgrade, call_handler, conclude
+from fastws.handshake.server import Opening
+from fastws.http1.upgrade import Upgrade, call_handler, conclude
+from fastws.service.compile import compile
 
 from .services import at
 

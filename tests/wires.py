@@ -11,9 +11,10 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 
-from fastws import service, ws
-from fastws._speedups import Connection, hub_of_thread
-from fastws.endpoint import make_endpoint
+from fastws import ws
+from fastws._speedups import Connection, Endpoint, hub_of_thread
+from fastws.options import ServerOptions
+from fastws.service.compile import compile
 from fastws.testing import MemoryTransport, memory_transports
 
 from .checker import Checker
@@ -218,7 +219,8 @@ async def wired(
     """
     hub = hub_of_thread(asyncio.get_running_loop(), lambda head: {}, lambda query: {})
     hub.attach()
-    endpoint = make_endpoint(hub, service.compile(target), 1.0, kernel_backlog=kernel_backlog)
+    options = ServerOptions(close_timeout=1.0, slow_handler_time=None)
+    endpoint = Endpoint(hub, compile(target), options, kernel_backlog)
     wires = [kind() for _ in range(count)]
     connections = [Connection(endpoint, client=client) for _ in wires]
     for connection, wire, extension in zip(connections, wires, [*extensions, *[None] * count], strict=False):

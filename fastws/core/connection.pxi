@@ -188,7 +188,7 @@ cdef class Connection:
             step_back(self.hub, parked)
 
     cdef int use_deflate(self, extension) except -1:
-        """Compress as it was negotiated; `extension` is a fastws.deflate.Deflate."""
+        """Compress as it was negotiated; `extension` is a handshake.deflate.Deflate."""
         cdef Endpoint endpoint = self.endpoint
         cdef Inflater inflater = None
         cdef int bits = extension.send_window_bits

@@ -39,18 +39,43 @@ cdef class Endpoint:
     cdef readonly uint64_t unhandled   # messages that no handler wanted
     cdef int told_unhandled            # the kinds of which that was said, a bit each
 
-    def __cinit__(self, Hub hub, str name, list handlers, tuple path_names, *, uint64_t max_message_size,
-                  size_t max_backlog, size_t high_water, str overflow not None, int overflow_code, Py_ssize_t max_queue,
-                  Py_ssize_t max_fragments, max_message_rate,
-                  int deflate_level, size_t deflate_threshold, ping_interval, ping_timeout, idle_timeout,
-                  close_timeout, slow_handler_time=None, int kernel_backlog=0, bint inherits_kernel_backlog=True):
-        cdef HandlerCall call
-        cdef dict calls = {handler.event: HandlerCall(handler, path_names) for handler in handlers}
+    def __cinit__(self, Hub hub not None, service, options, int kernel_backlog=0, bint inherits_kernel_backlog=True):
+        path_names = service.upgrade_path.names
         self.hub = hub
         hub.endpoints.add(self)
-        self.name = name
+        self.name = service.name
         self.members = Members()
-        self.owners = ()
+        self.path_len = len(path_names)
+        self._take_limits(service.upgrade)
+        self.close_timeout = options.close_timeout
+        self.kernel_backlog = kernel_backlog
+        self.inherits_kernel_backlog = inherits_kernel_backlog
+        self.write_len = min(<size_t>kernel_backlog, <size_t>JOIN_LEN) if kernel_backlog else JOIN_LEN
+        self._take_handlers({
+            event: HandlerCall(service.handlers[event], path_names, options.slow_handler_time or 0.0)
+            for event in EVENT_NAMES if event in service.handlers
+        })
+        for seconds in (self.ping_interval, self.ping_timeout, self.idle_timeout, self.close_timeout):
+            hub.need_resolution(seconds)
+        self.owners = (service.cls, service.instance)
+        hub.offer(self)
+
+    cdef _take_limits(self, upgrade):
+        self.max_message_size = upgrade.max_message_size
+        self.max_backlog = upgrade.max_backlog
+        self.high_water = upgrade.high_water
+        self.overflow = overflow_of_name(upgrade.overflow)
+        self.overflow_code = upgrade.overflow_code
+        self.max_queue = upgrade.max_queue
+        self.max_fragments = <uint32_t>min(upgrade.max_fragments, 0xFFFFFFFF)
+        self.message_seconds = 1.0 / upgrade.max_message_rate if upgrade.max_message_rate else 0.0
+        self.deflate_level = upgrade.compression_level
+        self.deflate_threshold = upgrade.compression_threshold
+        self.ping_interval = upgrade.ping_interval or 0.0
+        self.ping_timeout = upgrade.ping_timeout or 0.0
+        self.idle_timeout = upgrade.idle_timeout or 0.0
+
+    cdef _take_handlers(self, dict calls):
         self.on_open = calls.get("on_open")
         self.on_text_message = calls.get("on_text_message")
         self.on_binary_message = calls.get("on_binary_message")
@@ -60,28 +85,6 @@ cdef class Endpoint:
         self.on_backlog = calls.get("on_backlog")
         self.on_error = calls.get("on_error")
         self.on_close = calls.get("on_close")
-        self.path_len = len(path_names)
-        self.max_message_size = max_message_size
-        self.max_backlog = max_backlog
-        self.high_water = high_water
-        self.overflow = overflow_of_name(overflow)
-        self.overflow_code = overflow_code
-        self.max_queue = max_queue
-        self.max_fragments = <uint32_t>min(max_fragments, 0xFFFFFFFF)
-        self.message_seconds = 1.0 / max_message_rate if max_message_rate else 0.0
-        self.deflate_level = deflate_level
-        self.deflate_threshold = deflate_threshold
-        self.ping_interval = ping_interval or 0.0
-        self.ping_timeout = ping_timeout or 0.0
-        self.idle_timeout = idle_timeout or 0.0
-        self.close_timeout = close_timeout
-        self.kernel_backlog = kernel_backlog
-        self.inherits_kernel_backlog = inherits_kernel_backlog
-        self.write_len = min(<size_t>kernel_backlog, <size_t>JOIN_LEN) if kernel_backlog else JOIN_LEN
-        for call in calls.values():
-            call.slow_time = slow_handler_time or 0.0
-        for seconds in (ping_interval, ping_timeout, idle_timeout, close_timeout):
-            hub.need_resolution(seconds)
 
     # Public API
 

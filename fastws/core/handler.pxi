@@ -47,7 +47,7 @@ cdef class HandlerCall:
     cdef uint8_t sources[MAX_ARGUMENTS]
     cdef tuple keywords
 
-    def __cinit__(self, handler, tuple path_names):
+    def __cinit__(self, handler, tuple path_names, double slow_time):
         cdef tuple names = tuple(handler.positional) + tuple(handler.keywords)
         if len(names) > MAX_ARGUMENTS:
             raise ConfigurationError(f"{handler.label} takes {len(names)} arguments, at most {MAX_ARGUMENTS} can be given")
@@ -55,6 +55,7 @@ cdef class HandlerCall:
         self.label = handler.label
         self.event = EVENT_NAMES.index(handler.event)
         self.is_async = handler.is_async
+        self.slow_time = slow_time
         self.positional = len(handler.positional)
         self.count = len(names)
         self.keywords = tuple(handler.keywords) or None

@@ -444,9 +444,9 @@ cdef class Hub:
 
     # -- time
 
-    cdef void need_resolution(self, object seconds):
-        """Tick often enough for a timeout of so many seconds."""
-        if seconds is not None:
+    cdef void need_resolution(self, double seconds) noexcept:
+        """Tick often enough for a timeout of so many seconds; 0 is none."""
+        if seconds:
             self.resolution = max(MIN_RESOLUTION, min(self.resolution, seconds / 4))
 
     cdef void start_ticking(self):
@@ -535,6 +535,11 @@ cdef class Hub:
             deflater = self.deflaters.setdefault(key, Deflater.__new__(Deflater, window_bits, level, threshold, False))
         return deflater
 
+    cdef offer(self, Endpoint endpoint):
+        # Let a service be found by its class and by its instance, until they are given to `detach`
+        for owner in endpoint.owners:
+            self.services.setdefault(identity(owner), []).append(endpoint)
+
     # Public API
 
     @property
@@ -587,12 +592,6 @@ cdef class Hub:
         if on_loop_closed is not None:
             self.on_loop_closed.append(on_loop_closed)
         guard_close(self.loop)
-
-    def offer(self, Endpoint endpoint not None, *owners):
-        """Let a service be found by its class and by its instance."""
-        endpoint.owners = owners
-        for owner in owners:
-            self.services.setdefault(identity(owner), []).append(endpoint)
 
     def detach(self, endpoints=(), on_loop_closed=None):
         """Count one less, which served these; with the last the registries are emptied.

@@ -66,7 +66,7 @@ def present(server: fastws.Server) -> dict[str, int]:
     """Who is connected, and what is incomplete or unsent."""
     counts = _speedups.live_objects()
     here = {"websockets": len(server.connections(Hall)), "http": len(server.http_connections)}
-    here["handshakes"] = server.census.handshakes
+    here["handshakes"] = server._site.census.handshakes
     return here | {name: counts[name] for name in ("chunks", "backlogs", "partials")}
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fastws.deflate import Deflate, negotiate
 from fastws.errors import HandshakeError
-from fastws.service import UpgradeOptions
+from fastws.handshake.deflate import Deflate, negotiate
+from fastws.options import UpgradeOptions
 
 OPTIONS = [
-    UpgradeOptions("/", compression=compression, compression_window_bits=bits)
+    UpgradeOptions(compression=compression, compression_window_bits=bits)
     for compression in ("shared", "dedicated", None)
     for bits in (15, 12, 9)
 ]

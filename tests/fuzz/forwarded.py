@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from fastws.forwarded import ContradictionError, TrustedProxies
+from fastws.http1.forwarded import ContradictionError, TrustedProxies
 
 PROXIES = TrustedProxies(["192.0.2.0/24", "2001:db8::/32", "unix"])
 PEER = ("192.0.2.1", 4711)

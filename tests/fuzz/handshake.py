@@ -10,22 +10,22 @@ import base64
 import hashlib
 import re
 
-from fastws.deflate import Deflate
 from fastws.errors import HandshakeError
-from fastws.handshake import accept
-from fastws.handshake import check as check_opening
+from fastws.handshake.deflate import Deflate
+from fastws.handshake.server import accept
+from fastws.handshake.server import check as check_opening
 from fastws.http import Request
-from fastws.service import UpgradeOptions
+from fastws.options import UpgradeOptions
 
 from . import deflate_offers
 
 METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 VERSIONS = ("1.1", "1.1", "1.0", "2.0")
 OPTIONS = (
-    UpgradeOptions("/"),
-    UpgradeOptions("/", subprotocols=("chat", "superchat")),
-    UpgradeOptions("/", allowed_origins=frozenset({"https://example.com"})),
-    UpgradeOptions("/", subprotocols=("chat",), allowed_origins=frozenset({"null"})),
+    UpgradeOptions(),
+    UpgradeOptions(subprotocols=("chat", "superchat")),
+    UpgradeOptions(allowed_origins=frozenset({"https://example.com"})),
+    UpgradeOptions(subprotocols=("chat",), allowed_origins=frozenset({"null"})),
 )
 ONCE = (b"host", b"origin", b"sec-websocket-key", b"sec-websocket-version", b"content-length", b"transfer-encoding")
 HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+]|[-0-9A-Za-z._~%!$&'()*+,;=]*)(:[0-9]*)?")  # RFC 3986 section 3.2

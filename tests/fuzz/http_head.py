@@ -13,15 +13,17 @@ from collections import deque
 from collections.abc import Callable
 
 from fastws import http, ws
-from fastws.census import Census
-from fastws.forwarded import TrustedProxies
-from fastws.http1 import HttpLimits, HttpProtocol
-from fastws.service import Router, compile
-from fastws.turns import Turns
+from fastws.http1.connection import HttpProtocol
+from fastws.http1.forwarded import TrustedProxies
+from fastws.net.limits import Census
+from fastws.net.turns import Turns
+from fastws.options import ServerOptions
+from fastws.service.compile import compile
+from fastws.service.routing import Router
 
 from .inputs import join, pieces, split
 
-LIMITS = HttpLimits(max_head_size=400, max_head_fields=12, max_body_size=100)
+LIMITS = ServerOptions(max_head_size=400, max_head_fields=12, max_body_size=100)
 
 
 @http.base_path("/a")
@@ -104,10 +106,9 @@ class Server:
     """What a connection needs of its server; a WebSocket is only noted."""
 
     router = Router([compile(Service)])
-    limits = LIMITS
+    options = LIMITS
     deadlines = Deadlines()
     proxies = TrustedProxies(["192.0.2.0/24"])
-    access_log = False
     closing = False
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 
-from fastws.proxy_protocol import MAX_HEADER_LENGTH, MalformedHeaderError, read_header
+from fastws.net.proxy_protocol import MAX_HEADER_LENGTH, MalformedHeaderError, read_header
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 MALFORMED = "malformed"

@@ -325,4 +325,4 @@ async def connections_in_all_manners(server: fastws.Server, count: int) -> None:
 
     await asyncio.gather(*(one_after_another() for _ in range(AT_A_TIME)))
     await until(lambda: not server.http_connections and not any(map(server.connections, SERVICES)))
-    await until(lambda: not any(endpoint.live for endpoint in server._endpoints.values()))
+    await until(lambda: not any(endpoint.live for endpoint in server._site.endpoints.values()))

@@ -1,0 +1,220 @@
+"""What all connections of a server share: what is served where, who is admitted, the clocks, the way to a WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from .._speedups import Connection, Endpoint, service_context
+from ..net import kernel_backlog
+from ..net.deadlines import Deadlines
+from ..net.limits import Census
+from ..net.turns import Turns
+from ..service.routing import Router
+from ..service.slowness import SlowHandlers
+from .forwarded import TrustedProxies
+from .heads import error_response
+from .redaction import Redaction
+from .refusal import Refusals
+
+if TYPE_CHECKING:
+    from .._speedups import Hub
+    from ..handshake.server import Accepted
+    from ..options import ServerOptions, UpgradeOptions
+    from ..service.model import Resource, Service
+    from .request import Request
+
+__all__ = ["HttpConnection", "Site"]
+
+
+class HttpConnection(Protocol):
+    """A connection that speaks HTTP, as the server ends it."""
+
+    def shutdown(self) -> None:
+        """End after the response that is due."""
+
+    def give_up(self) -> None:
+        """End now."""
+
+    def on_deadline(self) -> None:
+        """End for being too slow."""
+
+
+class Site:
+    """Services and options as connections meet them; `open` sets the clocks going.
+
+    Args:
+        services: what is served.
+        options: of the server.
+
+    Attributes:
+        loop: the event loop of all connections; from `open` on, as are `deadlines`, `turns` and `refusals`.
+        router: what is served where.
+        options: of the server.
+        census: the count of handshakes, and of the connections of each address.
+        deadlines: the deadlines of the loop.
+        turns: what a turn of the loop does for all connections together.
+        refusals: the connections that are being turned away.
+        redaction: takes secrets out of request targets.
+        slow_handlers: calls handlers, and says which of them keep the loop for long.
+        proxies: those whose word is taken for whom they speak for; None if there are none.
+        closing: whether the server shuts down: responses are the last ones, and no WebSocket is opened.
+        kernel_backlog: bytes that may lie unsent in the kernel for whoever connects; 0 is any number.
+        http_connections: all connections that speak HTTP now; each adds itself.
+        endpoints: what the connections of each service share.
+        on_connected: told of each transport that has come as far as HTTP.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    deadlines: Deadlines
+    turns: Turns
+    refusals: Refusals
+    on_connected: Callable[[asyncio.BaseTransport], None]
+
+    def __init__(self, services: tuple[Service, ...], options: ServerOptions) -> None:
+        self.options = options
+        self.services = services
+        self.router = Router(services)
+        self.census = Census(options.max_handshakes, options.max_connections_per_address)
+        self.redaction = Redaction(options.redacted_parameters)
+        self.slow_handlers = SlowHandlers(options.slow_handler_time)
+        self.proxies = TrustedProxies(options.proxy_headers, options.forwarded_field) if options.proxy_headers else None
+        self.kernel_backlog = kernel_backlog.bytes_for_all(_upgrades(services), options.kernel_backlog)
+        self.closing = False
+        self.http_connections: set[HttpConnection] = set()
+        self.endpoints: dict[Service, Endpoint] = {}
+        self._owners = {id(owner): service for service in services for owner in (service, *service.resources)}
+        self._emptied: asyncio.Future[None] | None = None  # while somebody waits for it
+
+    def open(self, loop: asyncio.AbstractEventLoop, hub: Hub) -> None:
+        """Begin on an event loop, whose hub the WebSockets will belong to."""
+        self.loop = loop
+        self.deadlines = Deadlines(loop)
+        self.turns = Turns(loop)
+        self.refusals = Refusals(self.deadlines, self._note_end)
+        for service in self.services:
+            if service.upgrade is not None:
+                most = kernel_backlog.bytes_for(service.upgrade, self.options.kernel_backlog)
+                endpoint = Endpoint(hub, service, self.options, most, most == self.kernel_backlog)
+                endpoint.on_empty = self._note_end
+                self.endpoints[service] = endpoint
+
+    def context_of(self, owner: Service | Resource) -> contextvars.Context:
+        """Make the context that a handler runs in: `ws.broadcast_text` goes to the clients of its own service."""
+        endpoint = self.endpoints.get(self._owners[id(owner)])
+        return contextvars.copy_context() if endpoint is None else service_context(endpoint)
+
+    # --- Connections come.
+
+    def admit(self, transport: asyncio.Transport, address: tuple[str, int] | None) -> Callable[[], None] | None:
+        """Give a new connection a place.
+
+        Args:
+            transport: nothing was read or written yet.
+            address: of the client, where the PROXY protocol told it.
+
+        Returns:
+            What gives the place back, to be called once; None when there is none, and the client is being turned away.
+        """
+        self.on_connected(transport)
+        if self.connection_count() >= self.options.max_connections:
+            self.refusals.refuse(transport, error_response(503, temporary=True))
+            return None
+        release = self.census.enter(self._counted_host(transport, address))
+        if release is None:
+            self.refusals.refuse(transport, error_response(429, temporary=True))
+        return release
+
+    def _counted_host(self, transport: asyncio.Transport, address: tuple[str, int] | None) -> str | None:
+        """Return whose connection it is, if connections are counted per address and it is not that of a proxy."""
+        if self.census.max_per_address is None:
+            return None
+        if address is None:
+            peer = transport.get_extra_info("peername")
+            address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
+        # Whom a trusted proxy speaks for is told in each request, and counted then
+        if address is None or (self.proxies is not None and self.proxies.trusts(address)):
+            return None
+        return address[0]
+
+    def open_websocket(
+        self,
+        transport: asyncio.Transport,
+        service: Service,
+        request: Request,
+        accepted: Accepted,
+        rest: bytes,
+        *,
+        address: tuple[str, int] | None,
+        on_release: Callable[[], None],
+    ) -> None:
+        """Hand a transport over to the core, which sends the response.
+
+        Args:
+            transport: its opening handshake is accepted, and not answered.
+            service: whose WebSocket it is.
+            request: the opening handshake.
+            accepted: its answer.
+            rest: what was read behind the request.
+            address: of the client where the transport does not know it.
+            on_release: gives back the place that `admit` gave.
+        """
+        template = service.upgrade_path
+        assert template is not None
+        path = request.path
+        Connection(self.endpoints[service]).start(
+            transport,
+            accepted.response,
+            rest,
+            # Most paths are the template itself: one str for all of them
+            path=template.text if path == template.text else path,
+            query=request.raw_query,
+            head=b"\n".join(itertools.chain.from_iterable(request.raw_headers)),
+            subprotocol=accepted.subprotocol,
+            extension=accepted.extension,
+            path_arguments=tuple(request.path_parameters.values()),
+            address=address,
+            secure=request.scheme == "https",
+            attributes=accepted.attributes,
+            on_release=on_release,
+        )
+
+    # --- Connections go.
+
+    def left(self, connection: HttpConnection) -> None:
+        """Forget an HTTP connection that has ended or is a WebSocket now."""
+        self.http_connections.discard(connection)
+        self._note_end()
+
+    def connection_count(self) -> int:
+        """How many connections there are, HTTP and WebSocket, without those that are being turned away."""
+        count = len(self.http_connections)
+        for endpoint in self.endpoints.values():
+            count += endpoint.live
+        return count
+
+    def is_empty(self) -> bool:
+        """Tell whether there is no connection of any kind."""
+        return not self.connection_count() and not self.refusals
+
+    def emptied(self) -> asyncio.Future[None]:
+        """Return what is done when the last connection of the last kind has ended, or `stop_waiting` is called."""
+        self._emptied = self.loop.create_future()
+        self._note_end()
+        return self._emptied
+
+    def stop_waiting(self) -> None:
+        """Let who waits for the end of all connections go on without it."""
+        if self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def _note_end(self) -> None:
+        if self._emptied is not None and self.is_empty():
+            self.stop_waiting()
+
+
+def _upgrades(services: tuple[Service, ...]) -> Iterator[UpgradeOptions]:
+    return (service.upgrade for service in services if service.upgrade is not None)
