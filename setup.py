@@ -145,7 +145,9 @@ def extension(name: str) -> Extension:
         "fastws._speedups",
         ["fastws/_speedups.pyx"],
         include_dirs=["fastws/core"],
-        depends=sorted([STUB, *glob("fastws/core/*.pxi"), *glob("fastws/core/*.h")]),
+        depends=sorted(
+            [STUB, *glob("fastws/core/**/*.pxi", recursive=True), *glob("fastws/core/**/*.h", recursive=True)]
+        ),
         define_macros=list(kind.macros.items()),
         extra_compile_args=[*kind.compile, "-pthread"],
         extra_link_args=[*kind.link, "-pthread"],

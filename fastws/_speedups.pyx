@@ -101,29 +101,29 @@ cdef extern from "memory.h" nogil:
     void *realloc "fastws_realloc"(void *block, size_t length)
     long fastws_fail(long count)
 
-cdef extern from "vector.h" nogil:
+cdef extern from "wire/vector.h" nogil:
     bint fastws_use_vectors(bint wanted)
 
-cdef extern from "mask.h" nogil:
+cdef extern from "wire/mask.h" nogil:
     uint32_t fastws_mask_load(const uint8_t *key)
     uint32_t fastws_mask_rotate(uint32_t key, size_t done)
     uint64_t fastws_mask(uint8_t *target, const uint8_t *source, size_t length, uint32_t key)
     bint fastws_is_ascii(uint64_t seen)
 
-cdef extern from "utf8.h" nogil:
+cdef extern from "wire/utf8.h" nogil:
     ctypedef struct fastws_utf8_t:
         pass
     bint fastws_utf8_feed(fastws_utf8_t *state, const uint8_t *data, size_t length)
     bint fastws_utf8_complete(const fastws_utf8_t *state)
 
-cdef extern from "fork.h" nogil:
+cdef extern from "loop/fork.h" nogil:
     bint fastws_forked
     int fastws_watch_forks()
     void fastws_part()
     void fastws_hold_signals()
     void fastws_release_signals()
 
-cdef extern from "uring.h" nogil:
+cdef extern from "out/uring.h" nogil:
     enum:
         FASTWS_RING_UNSENT
         FASTWS_RING_OPEN
@@ -134,7 +134,7 @@ cdef extern from "uring.h" nogil:
     void fastws_ring_run(fastws_ring_t *ring)
     void fastws_ring_close(fastws_ring_t *ring)
 
-cdef extern from "crew.h" nogil:
+cdef extern from "out/crew.h" nogil:
     ctypedef struct fastws_crew_t:
         int count
     ctypedef void (*fastws_work_t)(void *job, int member) noexcept nogil
@@ -153,30 +153,45 @@ cdef class HandlerTask
 cdef class Members
 cdef class SocketTransport
 
-include "core/link.pxi"          # intrusive lists
-include "core/libuv.pxi"         # what we call of uvloop's libuv
-include "core/frame.pxi"         # a frame header, and the shared chunk of frames on their way out
-include "core/deflate.pxi"       # compressed messages: what is remembered of them
-include "core/message.pxi"       # a message in the making, gathered in its final object
-include "core/reader.pxi"        # bytes in, messages and control frames out
-include "core/writer.pxi"        # the outlet of a connection: pending, sent
-include "core/backlog.pxi"       # what waits for a peer that does not read, and what is dropped of it
-include "core/sending.pxi"       # what many outlets hold, sent in runs: by one system call each, by several threads
-include "core/hub.pxi"           # what the connections of one loop share: buffer, turn, timer, registries
-include "core/fanout.pxi"        # one frame to many connections
-include "core/handler.pxi"       # calling a service, stepping coroutines without a Task
-include "core/endpoint.pxi"      # what the connections of one service share
-include "core/connection.pxi"    # one live connection: what it knows, what a read brings, its face
-include "core/turns.pxi"         # who has to stop reading, and how it goes on
-include "core/transport.pxi"     # a socket watched by uvloop's libuv, for connections over plain TCP
-include "core/loop.pxi"          # a loop that is closed under those whom it serves
-include "core/watching.pxi"      # who keeps the loop for long
-include "core/forking.pxi"       # a child of a fork, which has no part in all of this
-include "core/dispatch.pxi"      # from an event to its handler
-include "core/closing.pxi"       # the closing handshake, failing, letting go
-include "core/timing.pxi"        # ping, pong, idle and all deadlines
-include "core/push.pxi"          # one frame to one connection
-include "core/handover.pxi"      # what the kernel did not take
-include "core/registry.pxi"      # names, groups, and the functions of the service API
-include "core/checks.pxi"        # what holds in between, asked in debug builds
-include "core/probe.pxi"         # the parts alone, for tests and measuring
+include "core/loop/link.pxi"            # intrusive lists
+include "core/loop/libuv.pxi"           # what we call of uvloop's libuv
+
+# wire: bytes as RFC 6455 and RFC 7692 have them; no socket, no loop, no handler
+include "core/wire/frame.pxi"           # a frame: its header as fields and as bytes
+include "core/wire/close.pxi"           # the payload of a close frame
+include "core/wire/deflate.pxi"         # compressed messages: what is remembered of them
+include "core/wire/message.pxi"         # a message in the making, gathered in its final object
+include "core/wire/reader.pxi"          # bytes in, messages and control frames out
+
+# out: frames on their way to many
+include "core/out/payload.pxi"          # what a push is given
+include "core/out/delivery.pxi"         # what became of it
+include "core/out/chunk.pxi"            # the shared block of frames
+include "core/out/outlet.pxi"           # a connection's end of it: pending, blocked, finishing, sealed
+include "core/out/backlog.pxi"          # what waits for a peer that does not read, and what is dropped of it
+include "core/out/sending.pxi"          # what many outlets hold, sent in runs: by one system call each, by several threads
+
+include "core/loop/hub.pxi"             # what the connections of one loop share: buffer, turn, timer, registries
+include "core/out/fanout.pxi"           # one frame to many connections
+
+# connection: one live connection, and the service that it belongs to
+include "core/connection/handler.pxi"     # calling a service, stepping coroutines without a Task
+include "core/connection/endpoint.pxi"    # what the connections of one service share
+include "core/connection/connection.pxi"  # what it knows, what a read brings, its face
+
+# loop: whose turn it is, and the system below
+include "core/loop/turns.pxi"           # who has to stop reading, and how it goes on
+include "core/loop/transport.pxi"       # a socket watched by uvloop's libuv, for connections over plain TCP
+include "core/loop/closed.pxi"          # a loop that is closed under those whom it serves
+include "core/loop/watching.pxi"        # who keeps the loop for long
+include "core/loop/forking.pxi"         # a child of a fork, which has no part in all of this
+
+include "core/connection/dispatch.pxi"  # from an event to its handler
+include "core/connection/closing.pxi"   # the closing handshake, failing, letting go
+include "core/connection/timing.pxi"    # ping, pong, idle and all deadlines
+include "core/out/push.pxi"             # one frame to one connection
+include "core/out/handover.pxi"         # the slow peer: from the first byte that the kernel does not take
+include "core/connection/registry.pxi"  # names, groups, and the functions of the service API
+
+include "core/checks.pxi"               # what holds in between, asked in debug builds
+include "core/probe.pxi"                # the parts alone, for tests and measuring

@@ -1,4 +1,4 @@
-"""The payload of a close frame: what core/reader.pxi takes, refuses and hands on (RFC 6455 5.5.1, 7.4)."""
+"""The payload of a close frame: what core/wire/close.pxi takes, refuses and hands on (RFC 6455 5.5.1, 7.4)."""
 
 from __future__ import annotations
 

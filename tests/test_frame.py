@@ -1,4 +1,4 @@
-"""core/frame.pxi: a frame as bytes."""
+"""core/wire/frame.pxi: a frame as bytes."""
 
 from __future__ import annotations
 

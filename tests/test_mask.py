@@ -1,4 +1,4 @@
-"""core/mask.h: a payload XOR its masking key."""
+"""core/wire/mask.h: a payload XOR its masking key."""
 
 from __future__ import annotations
 

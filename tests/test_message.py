@@ -1,4 +1,4 @@
-"""core/message.pxi: a message in the making gathers in the object that its handler will get."""
+"""core/wire/message.pxi: a message in the making gathers in the object that its handler will get."""
 
 from __future__ import annotations
 

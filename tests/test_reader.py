@@ -1,4 +1,4 @@
-"""core/reader.pxi: bytes in; messages and control frames out.
+"""core/wire/reader.pxi: bytes in; messages and control frames out.
 
 Every case runs in both roles, whole, byte by byte and with a tail, and the reference must say the same. Its frames are
 written unmasked, as a server sends them; the same frames masked are what a server reads.

@@ -1,4 +1,4 @@
-"""core/reader.pxi against the reference: generated streams, right and mutated, cut anywhere."""
+"""core/wire/reader.pxi against the reference: generated streams, right and mutated, cut anywhere."""
 
 from __future__ import annotations
 

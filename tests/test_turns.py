@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fastws import http
-from fastws.net.turns import WORK_OF_ALL, Turns
+from fastws.net.turns import ANSWERS_OF_TURN, Turns
 
 from .client import turns as some_turns
 from .client import until, within
@@ -24,8 +24,8 @@ class Worker:
 
     def go_on(self) -> None:
         self.log.append(self.name)
-        self.turns.spend(min(self.left, WORK_OF_ALL // 2))
-        self.left -= WORK_OF_ALL // 2
+        self.turns.spend(min(self.left, ANSWERS_OF_TURN // 2))
+        self.left -= ANSWERS_OF_TURN // 2
         if self.left > 0:
             self.turns.wait(self.go_on)
 
@@ -34,7 +34,7 @@ async def test_who_has_much_to_do_goes_on_behind_all_others():
     turns = Turns(asyncio.get_running_loop())
     log: list[str] = []
     for name in "abc":
-        turns.wait(Worker(turns, log, name, WORK_OF_ALL).go_on)
+        turns.wait(Worker(turns, log, name, ANSWERS_OF_TURN).go_on)
     assert log == []
     await some_turns(1)
     assert log == ["a", "b"], "a turn does so much for all"
@@ -47,7 +47,7 @@ async def test_who_has_much_to_do_goes_on_behind_all_others():
 async def test_the_budget_is_used_up_and_comes_back_with_the_next_turn():
     turns = Turns(asyncio.get_running_loop())
     assert turns.has_room()
-    turns.spend(WORK_OF_ALL)
+    turns.spend(ANSWERS_OF_TURN)
     assert not turns.has_room()
     await some_turns(1)
     assert turns.has_room()
@@ -102,7 +102,7 @@ async def test_a_crowd_of_requests_is_answered_in_turns(serve):
         before = counter.answered
         await asyncio.sleep(0)
         most = max(most, counter.answered - before)
-    assert 8 <= most <= 2 * WORK_OF_ALL, "a turn of ours may see parts of two of the loop's"
+    assert 8 <= most <= 2 * ANSWERS_OF_TURN, "a turn of ours may see parts of two of the loop's"
     for reader, writer in zip(readers, writers, strict=True):
         assert (await within(reader.read())).count(b"HTTP/1.1 200 ") == 21
         writer.close()

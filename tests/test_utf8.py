@@ -1,4 +1,4 @@
-"""core/utf8.h: UTF-8 in pieces, wrong at the first byte that can no longer become right."""
+"""core/wire/utf8.h: UTF-8 in pieces, wrong at the first byte that can no longer become right."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
  * messages are so small that each comes whole with one read.
  */
 #include "../stream.h"
-#include "mask.h"
+#include "wire/mask.h"
 
 #define ANSWER                                                                                     \
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"            \

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Turns"]
 
-WORK_OF_ALL: Final = 64  # answers, or as much work, in a turn
+ANSWERS_OF_TURN: Final = 64  # answers, or as much work, in a turn
 
 
 class Turns:
@@ -36,7 +36,7 @@ class Turns:
 
     def has_room(self) -> bool:
         """Whether something may be done now."""
-        return self._spent < WORK_OF_ALL
+        return self._spent < ANSWERS_OF_TURN
 
     def spend(self, work: int) -> None:
         """Note that something was done, and how much it was: an answer is about one."""

@@ -3,7 +3,7 @@
  *
  * Input: 4 bytes of key, 1 of offset, place and vectors, 4 of lengths of pieces, then the payload.
  */
-#include "mask.h"
+#include "wire/mask.h"
 
 #include <stdlib.h>
 

@@ -5,7 +5,7 @@
  *
  * Input: 4 bytes of lengths of pieces, then the text.
  */
-#include "utf8.h"
+#include "wire/utf8.h"
 
 #include <stdlib.h>
 

@@ -280,14 +280,14 @@ cdef void forget_joined(chunk_t *met) noexcept:
         met = following
 
 
-cdef bint push_masked(Connection connection, const chunk_t *frame, const manner_t *manner) except *:
+cdef bint push_masked(Connection connection, const chunk_t *frame, const policy_t *policy) except *:
     """Give a client's connection the message of a frame: what it sends is masked with a key of its own."""
     cdef header_t header
     memset(&header, 0, sizeof(header))
     cdef int header_len = parse_header(frame.data, frame.length, &header, RSV1)
     cdef const uint8_t *payload = frame.parts[0].data if frame.part_count else frame.data + header_len
     connection.outlet.stale |= header.rsv != 0
-    return push_frame(connection, header.opcode | header.rsv, payload, <size_t>header.length, None, manner)
+    return push_frame(connection, header.opcode | header.rsv, payload, <size_t>header.length, None, policy)
 
 
 cdef bint extend_tail(lane_t *lane, chunk_t *frame, bint skips) noexcept:
@@ -318,19 +318,19 @@ cdef inline void remember_tail(lane_t *lane, bint compressed, Py_ssize_t queued)
             lane.tail = chunk.serial
 
 
-cdef bint put_late(Connection connection, chunk_t *frame, bint compressed, const manner_t *manner) except *:
+cdef bint put_late(Connection connection, chunk_t *frame, bint compressed, const policy_t *policy) except *:
     """The cases that may run others: what is pending has to leave first, or the peer is slow, or ours is the client."""
     cdef outlet_t *outlet = &connection.outlet
     if not outlet.accepting:
         return False
     if outlet.masking:
-        return push_masked(connection, frame, manner)
+        return push_masked(connection, frame, policy)
     while outlet.pending is not NULL:
         connection.send_now()  # others may run, and push again
     if outlet.sealed:
         return False
     if outlet.blocked:
-        if not queue_chunk(connection, frame, manner):
+        if not queue_chunk(connection, frame, policy):
             return False
     else:
         outlet.pending = frame
@@ -341,12 +341,12 @@ cdef bint put_late(Connection connection, chunk_t *frame, bint compressed, const
     return True
 
 
-cdef int fan_out_late(list late, chunk_t *frame, bint compressed, const manner_t *manner, tally_t *tally) except -1:
+cdef int fan_out_late(list late, chunk_t *frame, bint compressed, const policy_t *policy, tally_t *tally) except -1:
     """Give the frame to those whom the walk left; what goes wrong with one keeps it from nobody else."""
     cdef Connection connection
     for connection in late:
         try:
-            tally.queued += put_late(connection, frame, compressed, manner)
+            tally.queued += put_late(connection, frame, compressed, policy)
         except BaseException as error:
             connection.hub.tell_later(error, connection)
     return 0
@@ -355,10 +355,10 @@ cdef int fan_out_late(list late, chunk_t *frame, bint compressed, const manner_t
 cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
                             object exclude, object overflow, object key):
     cdef tally_t tally
-    cdef manner_t manner
+    cdef policy_t policy
     cdef Py_ssize_t k = 0
     key = own_key(key)
-    read_manner(overflow, key, &manner)
+    read_policy(overflow, key, &policy)
     if members.count == 0 and exclude is None:
         return ABSENT
     cdef tuple left_out = as_connections(exclude)
@@ -366,13 +366,13 @@ cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payl
     tally.skips = bool(left_out)
     while k < members.lane_count:
         # Others run in between, who may add a lane
-        fan_out_lane(members, k, opcode, payload, length, owner, left_out, &manner, &tally)
+        fan_out_lane(members, k, opcode, payload, length, owner, left_out, &policy, &tally)
         k += 1
     return Delivery(tally.matched, tally.queued, tally.matched - tally.queued)
 
 
 cdef int fan_out_lane(Members members, Py_ssize_t k, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
-                      tuple left_out, const manner_t *manner, tally_t *tally) except -1:
+                      tuple left_out, const policy_t *policy, tally_t *tally) except -1:
     """Build the frame as the members of a lane need it, and give it to all of them."""
     # Not the lane itself: what may run others comes before it is looked at, and who adds a lane moves them all
     cdef PyObject *deflater = members.lanes[k].deflater
@@ -392,9 +392,9 @@ cdef int fan_out_lane(Members members, Py_ssize_t k, uint8_t opcode, const uint8
     else:
         frame = new_frame(opcode | RSV1, <const uint8_t *>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), body)
     try:
-        make_whole(frame, manner, True)
+        make_whole(frame, policy, True)
         fan_out_but(&members.lanes[k], left_out, frame, body is not None, hub, tally, late)
-        fan_out_late(late, frame, body is not None, manner, tally)
+        fan_out_late(late, frame, body is not None, policy, tally)
     finally:
         chunk_release(frame)
     return 0

@@ -13,7 +13,7 @@
 # all together hold so much that no other does (COLLECT_LEN), the call sends that to make room, one by one and at once.
 #
 # A peer that has more to say than its share (WORK_A_TURN) is not read from any more and queues up. What a few such shares
-# make (WORK_OF_ALL) is all that a turn does for peers with much to say: when it is used up the rest of the queue waits for
+# make (WORK_OF_TURN) is all that a turn does for peers with much to say: when it is used up the rest of the queue waits for
 # the next turn, and so do others who come with much. So a turn is short however many they are, and who says little never
 # waits behind them.
 #
@@ -32,7 +32,7 @@ cdef enum:
     SLICE_USECS = 4000         # microseconds; likewise
     RELEASE_GIL_SENDS = 16     # from so many sends in a row on, other threads may run meanwhile
     RELEASE_GIL_LEN = 131072   # bytes; likewise for one send
-    WORK_OF_ALL = 4096         # done in a turn for all who have much to say; see WORK_A_TURN
+    WORK_OF_TURN = 4096         # done in a turn for all who have much to say; see WORK_A_TURN
     USUAL_BLOCK = 8388608      # bytes; twice as much may stay free in the C library's heap
     MAX_RETIRED_GROUPS = 100000  # names of removed groups that are remembered
 
@@ -94,12 +94,12 @@ cdef class Hub:
     cdef size_t gil_sends      # see RELEASE_GIL_SENDS
     cdef size_t collected      # of COLLECT_LEN: bytes that collect for single connections
     cdef senders_t senders
-    cdef chunk_t *cork         # a chunk with room for many replies, lent to `current`
-    cdef list doomed           # connections to fail when no fan-out is under way
-    cdef set crossed           # connections whose service is to be told of their backlog
+    cdef chunk_t *spare_chunk         # a chunk with room for many replies, lent to `current`
+    cdef list to_end           # connections to fail when no fan-out is under way
+    cdef set backlog_changed           # connections whose service is to be told of their backlog
     cdef bint turns_scheduled
     cdef object queue          # deque of connections that wait for a turn
-    cdef Py_ssize_t spent      # of WORK_OF_ALL
+    cdef Py_ssize_t spent      # of WORK_OF_TURN
     # What waits for slow peers
     cdef link_t backlogs       # all of them
     cdef readonly size_t backlog_len      # bytes of memory that they hold, each chunk counted once
@@ -153,8 +153,8 @@ cdef class Hub:
         self.flush_callback = self._flush
         self.on_loop_closed = []
         self.endpoints = set()
-        self.doomed = []
-        self.crossed = set()
+        self.to_end = []
+        self.backlog_changed = set()
         link_init(&self.backlogs, NULL)
         self.max_backlog_len = <size_t>-1
         self.slice_sends = SLICE_SENDS
@@ -188,8 +188,8 @@ cdef class Hub:
         for i in range(BUCKETS):
             while self.buckets[i].next != &self.buckets[i]:
                 link_remove(self.buckets[i].next)
-        if self.cork is not NULL:
-            chunk_release(self.cork)
+        if self.spare_chunk is not NULL:
+            chunk_release(self.spare_chunk)
         free(self.receive_ptr)
 
     def _get_buffer(self, sizehint):
@@ -249,15 +249,15 @@ cdef class Hub:
                 self.close_slowest()
             self.tell_crossed()
         finally:
-            if self.later_pos < self.later_len or self.doomed or self.crossed:
+            if self.later_pos < self.later_len or self.to_end or self.backlog_changed:
                 self.schedule()
 
     cdef int close_doomed(self) except -1:
         """End those who do not read what is sent to them."""
-        cdef list doomed = self.doomed
-        if doomed:
-            self.doomed = []
-            for connection in doomed:
+        cdef list to_end = self.to_end
+        if to_end:
+            self.to_end = []
+            for connection in to_end:
                 self.close_slow(<Connection>connection, False, <size_t>-1)
         return 0
 
@@ -282,7 +282,7 @@ cdef class Hub:
     cdef void close_slow(self, Connection connection, bint abruptly, size_t most):
         """End one; without another byte, if that is wanted, or when more than so many bytes wait still."""
         try:
-            overflowed(connection)
+            end_too_slow(connection)
             if abruptly or connection.outlet.queued > most:
                 abandon(connection)
         except BaseException as error:
@@ -290,10 +290,10 @@ cdef class Hub:
 
     cdef int tell_crossed(self) except -1:
         """Tell services of the backlogs that crossed a mark."""
-        cdef set crossed = self.crossed
-        if crossed:
-            self.crossed = set()
-            for connection in crossed:
+        cdef set backlog_changed = self.backlog_changed
+        if backlog_changed:
+            self.backlog_changed = set()
+            for connection in backlog_changed:
                 try:
                     tell_backlog(<Connection>connection)
                 except BaseException as error:
@@ -330,7 +330,7 @@ cdef class Hub:
         self.turns_scheduled = False
         self.spent = 0
         try:
-            while left and self.spent < WORK_OF_ALL:
+            while left and self.spent < WORK_OF_TURN:
                 left -= 1
                 connection = self.queue.popleft()
                 connection.waits = False
@@ -621,9 +621,9 @@ cdef class Hub:
         if self.tick_handle is not None:
             self.tick_handle.cancel()
             self.tick_handle = None
-        if self.cork is not NULL:
-            chunk_release(self.cork)
-            self.cork = NULL
+        if self.spare_chunk is not NULL:
+            chunk_release(self.spare_chunk)
+            self.spare_chunk = NULL
         senders_end(&self.senders)
         self.queue.clear()
         self.groups.clear()
@@ -685,7 +685,7 @@ cdef Hub hub_of_loop(list found, object loop):
     return None
 
 
-cdef Hub here(str function):
+cdef Hub hub_here(str function):
     """The hub that serves in this thread: the only one, or where there are more loops that of the one that runs."""
     cdef list found = None if fastws_forked else hubs.get(PyThread_get_thread_ident())
     cdef Hub hub

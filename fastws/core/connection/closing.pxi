@@ -38,7 +38,7 @@ cdef void send_close(Connection connection, int code, str reason):
     give_time(connection)
 
 
-cdef int close_frame(Connection connection, bytes payload) except -1:
+cdef int on_close_frame(Connection connection, bytes payload) except -1:
     """The peer's close frame: answer it unless it is the answer, then let go of the transport."""
     code, reason = parse_close(payload)
     if code < 0:
@@ -54,7 +54,7 @@ cdef int close_frame(Connection connection, bytes payload) except -1:
     connection.outlet.finishing = True
     if connection.outlet.pending is NULL:
         finish_sending(connection)
-    ended(connection)
+    end_service_side(connection)
     if not connection.busy and connection.outlet.queued == 0:
         # Nobody has anything to say any more: the peer only has to hang up
         connection.deadline = min(connection.deadline, connection.hub.now + HANG_UP_TIMEOUT)
@@ -78,7 +78,7 @@ cdef int fail(Connection connection, int code, str reason) except -1:
     connection.outlet.finishing = True
     if connection.outlet.pending is NULL:
         finish_sending(connection)
-    ended(connection)
+    end_service_side(connection)
     return 0
 
 
@@ -111,7 +111,7 @@ def _close_once(transport):
         transport.close()
 
 
-cdef int ended(Connection connection) except -1:
+cdef int end_service_side(Connection connection) except -1:
     """End the connection for the service: leave every registry, then on_close."""
     cdef Connection outer
     if connection.state == CLOSED:
@@ -129,11 +129,11 @@ cdef int ended(Connection connection) except -1:
             context_done(connection)
     else:
         connection.close_due = True
-        outer = connection.begin()
+        outer = connection.enter_callback()
         try:
             tell_close(connection)
         finally:
-            connection.end(outer)
+            connection.leave_callback(outer)
     log_end(connection)
     return 0
 
@@ -200,7 +200,7 @@ cdef int lose_connection(Connection connection) except -1:
     return 0
 
 
-cdef void overflowed(Connection connection):
+cdef void end_too_slow(Connection connection):
     """The peer does not read what is sent to it: drop all but what it has the beginning of, and end with that.
 
     A frame that is cut would swallow the close frame. One that was sent already is the last that waits, and stays.
@@ -224,7 +224,7 @@ cdef void give_time(Connection connection):
     arm_timer(connection)
 
 
-cdef void give_up(Connection connection):
+cdef void on_deadline(Connection connection):
     """A deadline passed: the peer does not close, or a handler does not end."""
     if connection.transport is not None:
         connection.transport.abort()

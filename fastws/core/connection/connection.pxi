@@ -173,7 +173,7 @@ cdef class Connection:
         # The answer to an earlier request of the same peer may still be on its way
         self.outlet.blocked = transport.get_write_buffer_size() > 0
         cdef HandlerTask parked = step_aside(self.hub)
-        cdef Connection outer = self.begin()
+        cdef Connection outer = self.enter_callback()
         try:
             if response:
                 # By itself: some clients do not see a message that comes in one piece with it
@@ -184,7 +184,7 @@ cdef class Connection:
             if rest:
                 self.receive_own(bytearray(rest))
         finally:
-            self.end(outer)
+            self.leave_callback(outer)
             step_back(self.hub, parked)
 
     cdef int use_deflate(self, extension) except -1:
@@ -205,13 +205,13 @@ cdef class Connection:
 
     # -- one callback of ours
 
-    cdef inline Connection begin(self):
+    cdef inline Connection enter_callback(self):
         """Enter a callback: what is pushed to this connection collects until end()."""
         cdef Connection outer = self.hub.current
         self.hub.current = self
         return outer
 
-    cdef inline void end(self, Connection outer):
+    cdef inline void leave_callback(self, Connection outer):
         cdef Hub hub = self.hub
         cdef outlet_t *outlet = &self.outlet
         if hub.orphaned or fastws_forked:
@@ -234,12 +234,12 @@ cdef class Connection:
         if chunk is NULL:
             return
         outlet.last_sent = self.hub.now
-        if JOIN_LEN <= chunk.capacity <= 2 * JOIN_LEN and chunk.refs == 1 and self.hub.cork is NULL and outlet.fd >= 0:
+        if JOIN_LEN <= chunk.capacity <= 2 * JOIN_LEN and chunk.refs == 1 and self.hub.spare_chunk is NULL and outlet.fd >= 0:
             chunk.refs += 1
             outlet_send(outlet)
             if outlet.pending is NULL:
                 chunk_clear(chunk)
-                self.hub.cork = chunk
+                self.hub.spare_chunk = chunk
                 return
             chunk.refs -= 1
         elif chunk_total(chunk) >= RELEASE_GIL_LEN and outlet_ready(outlet):
@@ -321,7 +321,7 @@ cdef class Connection:
     cdef int control(self, int kind, bytes payload) except -1:
         cdef HandlerCall handler
         if kind == EVENT_CLOSE:
-            close_frame(self, payload)
+            on_close_frame(self, payload)
             return 0
         if kind == EVENT_PING:
             if not self.close_sent:
@@ -362,13 +362,13 @@ cdef class Connection:
     cdef Py_ssize_t read_arrived(self, uint8_t *place, Py_ssize_t nbytes) except -1:
         """Take in what a read brought; how much work it was."""
         cdef Hub hub = self.hub
-        cdef Connection outer = self.begin()
+        cdef Connection outer = self.enter_callback()
         cdef Py_ssize_t work = 0
         self.last_seen = hub.now
         try:
             if self.state == CLOSED:
                 return 0
-            if hub.spent >= WORK_OF_ALL and is_much(&self.reader, nbytes):
+            if hub.spent >= WORK_OF_TURN and is_much(&self.reader, nbytes):
                 wait_for_a_turn(self, place, place + nbytes)
                 return 0
             work = self.receive(place, place + nbytes)
@@ -376,7 +376,7 @@ cdef class Connection:
             hub.spend(work if self.reader.partial is NULL else work + (nbytes >> 10))
             return work
         finally:
-            self.end(outer)
+            self.leave_callback(outer)
 
     def data_received(self, bytes data):
         """For transports that do not know this as a BufferedProtocol: asyncio's own look at the type."""
@@ -424,7 +424,7 @@ cdef class Connection:
         wake_drain(self)
         self.address = self.remote_address
         self.transport = None
-        ended(self)
+        end_service_side(self)
         release_connection(self)
 
     def pause_writing(self):
@@ -591,9 +591,3 @@ cdef int socket_of(transport) except -2:
         return (<SocketTransport>transport).poll.fd
     socket = None if transport is None else transport.get_extra_info("socket")
     return -1 if socket is None else socket.fileno()
-
-
-cpdef int check_close_code(int code) except -1:
-    if not is_close_code(code):
-        raise ValueError(f"close code {code} may not be sent: use 1000 to 1003, 1007 to 1014 or 3000 to 4999")
-    return 0

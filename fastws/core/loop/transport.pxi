@@ -138,7 +138,7 @@ cdef void on_poll(void *handle, int status, int events) noexcept nogil:
 cdef bint must_wait(const poll_t *poll) noexcept nogil:
     """Whether much is there to be read, and others had all that a turn does."""
     cdef int unread = 0
-    if poll.reader is NULL or poll.spent[0] < WORK_OF_ALL:
+    if poll.reader is NULL or poll.spent[0] < WORK_OF_TURN:
         return False
     return ioctl(poll.fd, FIONREAD, &unread) == 0 and is_much(poll.reader, unread)
 
@@ -244,7 +244,7 @@ cdef class SocketTransport:
     cdef bint awaits_rest(self):
         """Whether a large message is cut by the end of the buffer, and the rest may be read while the first is warm."""
         cdef size_t room = 0
-        if self.poll.reader is NULL or self.hub is None or self.hub.spent >= WORK_OF_ALL:
+        if self.poll.reader is NULL or self.hub is None or self.hub.spent >= WORK_OF_TURN:
             return False
         if not self.poll.events & UV_READABLE:
             return False

@@ -3,7 +3,7 @@
 # Pushes never wait and never raise because of the recipient: they say whether the frame was taken.
 
 cdef bint push_message(Connection connection, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
-                       const manner_t *manner) except *:
+                       const policy_t *policy) except *:
     """A text or binary message, compressed where that was negotiated; `owner` keeps the payload alive.
 
     False when it is dropped.
@@ -14,23 +14,23 @@ cdef bint push_message(Connection connection, uint8_t opcode, const uint8_t *pay
         body = compress(connection, payload, length)
         if body is not None:
             return push_frame(connection, opcode | RSV1, <const uint8_t *>PyBytes_AS_STRING(body),
-                              PyBytes_GET_SIZE(body), body, manner)
-    return push_frame(connection, opcode, payload, length, owner, manner)
+                              PyBytes_GET_SIZE(body), body, policy)
+    return push_frame(connection, opcode, payload, length, owner, policy)
 
 
 cdef bint push_frame(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner,
-                     const manner_t *manner) except *:
+                     const policy_t *policy) except *:
     """A whole message in one frame; False when it is dropped."""
     cdef outlet_t *outlet = &connection.outlet
     cdef chunk_t *chunk
     if not outlet.accepting:
         return False
     if outlet.blocked:
-        return queue_message(connection, kind, payload, length, owner, manner)
+        return queue_message(connection, kind, payload, length, owner, policy)
     if length > BORROW_LEN_SHARED and not outlet.masking and not joins_pending(outlet, length):
         chunk = new_frame(kind, payload, length, owner)
         # What belongs to a history must arrive
-        make_whole(chunk, manner, connection.history is None)
+        make_whole(chunk, policy, connection.history is None)
         put_alone(connection, chunk)
     else:
         put_pending(connection, kind, payload, length, owner)
@@ -39,25 +39,25 @@ cdef bint push_frame(Connection connection, uint8_t kind, const uint8_t *payload
 
 
 cdef bint queue_message(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner,
-                        const manner_t *manner) except *:
+                        const policy_t *policy) except *:
     """Behind what waits already, or as the policy wants it; False when it is dropped."""
     cdef chunk_t *chunk
-    if length <= RUN_MESSAGE_LEN and manner.key is NULL:
-        return queue_short(connection, kind, payload, length, manner)
+    if length <= RUN_MESSAGE_LEN and policy.key is NULL:
+        return queue_short(connection, kind, payload, length, policy)
     chunk = new_own_frame(&connection.outlet, kind, payload, length, owner)
-    make_whole(chunk, manner, True)
+    make_whole(chunk, policy, True)
     try:
-        return queue_chunk(connection, chunk, manner)
+        return queue_chunk(connection, chunk, policy)
     finally:
         chunk_release(chunk)
 
 
-cdef inline void make_whole(chunk_t *chunk, const manner_t *manner, bint whole) noexcept:
+cdef inline void make_whole(chunk_t *chunk, const policy_t *policy, bint whole) noexcept:
     """A new chunk is one message, which may be dropped if it is `whole`, and replaced if it has a key, too."""
     chunk.whole = whole
-    if manner.key is not NULL:
-        Py_INCREF(<object>manner.key)
-        chunk.key = manner.key
+    if policy.key is not NULL:
+        Py_INCREF(<object>policy.key)
+        chunk.key = policy.key
 
 
 cdef inline bytes deflated(Deflater deflater, const uint8_t *payload, size_t length):
@@ -112,7 +112,7 @@ cdef bytes compress_in_turn(Connection connection, Deflater own, const uint8_t *
 
 cdef void give_up_on(Connection connection):
     """More waits for this peer than it may: it is ended at the end of the turn, when nobody iterates over it."""
-    connection.hub.doomed.append(connection)
+    connection.hub.to_end.append(connection)
     connection.outlet.accepting = False
     connection.hub.schedule()
 
@@ -220,8 +220,8 @@ cdef chunk_t *own_pending(Connection connection, size_t needed) except NULL:
             raise MemoryError
         return chunk
     if chunk is NULL and hub.current is connection:
-        chunk = hub.cork
-        hub.cork = NULL
+        chunk = hub.spare_chunk
+        hub.spare_chunk = NULL
         if chunk is NULL:
             chunk = chunk_new(JOIN_LEN)
             if chunk is NULL:
@@ -284,73 +284,42 @@ cdef int push_bytes(Connection connection, bytes data) except -1:
     return 0
 
 
-cdef bint push_str(Connection connection, str text, const manner_t *manner) except *:
+cdef bint push_str(Connection connection, str text, const policy_t *policy) except *:
     cdef bytes encoded
     if PyUnicode_IS_COMPACT_ASCII(text):
         return push_message(connection, OP_TEXT, <const uint8_t *>PyUnicode_DATA(<PyObject *>text),
-                            PyUnicode_GET_LENGTH(text), text, manner)
+                            PyUnicode_GET_LENGTH(text), text, policy)
     encoded = text.encode()
     return push_message(connection, OP_TEXT, <const uint8_t *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded),
-                        encoded, manner)
+                        encoded, policy)
 
 
-cdef bint push_data(Connection connection, data, const manner_t *manner) except *:
+cdef bint push_data(Connection connection, data, const policy_t *policy) except *:
     cdef bytes owned = own_bytes(data)
     return push_message(connection, OP_BINARY, <const uint8_t *>PyBytes_AS_STRING(owned), PyBytes_GET_SIZE(owned), owned,
-                        manner)
+                        policy)
 
 
 cdef Delivery deliver_str(Connection connection, object text, object overflow, object key):
     """What a push of the service API does; what is wrong with it is told also where nobody (None) would get it."""
-    cdef manner_t manner
+    cdef policy_t policy
     cdef str own = own_text(text)
     key = own_key(key)
-    read_manner(overflow, key, &manner)
+    read_policy(overflow, key, &policy)
     if connection is None:
         own.encode()           # as for anybody
         return ABSENT
-    return DELIVERED if push_str(connection, own, &manner) else DROPPED
+    return DELIVERED if push_str(connection, own, &policy) else DROPPED
 
 
 cdef Delivery deliver_data(Connection connection, object data, object overflow, object key):
-    cdef manner_t manner
+    cdef policy_t policy
     cdef bytes own = own_bytes(data)
     key = own_key(key)
-    read_manner(overflow, key, &manner)
+    read_policy(overflow, key, &policy)
     if connection is None:
         return ABSENT
-    return DELIVERED if push_data(connection, own, &manner) else DROPPED
-
-
-cdef inline str own_text(object text):
-    """The text itself, or that of a subclass, whose methods may say anything: an enumeration's str() is no text of it."""
-    if type(text) is str:
-        return <str>text
-    if isinstance(text, str):
-        return <str>PyUnicode_FromObject(text)
-    raise TypeError(f"expected str, not {type(text).__name__}")
-
-
-cdef inline bytes own_bytes(object data):
-    """Bytes that cannot change any more: the object itself, or a copy of another buffer."""
-    if type(data) is bytes:
-        return <bytes>data
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return <bytes>PyBytes_FromObject(data)
-    raise TypeError(f"expected bytes, not {type(data).__name__}")
-
-
-cdef inline object own_key(object key):
-    """The key itself, or the value of a subclass: nothing whose comparison could call back."""
-    if key is None or type(key) is str or type(key) is int or type(key) is bytes:
-        return key
-    if isinstance(key, str):
-        return own_text(key)
-    if isinstance(key, bytes):
-        return own_bytes(key)
-    if isinstance(key, int):
-        return int.__add__(key, 0)
-    raise TypeError(f"a key is a str, an int or bytes, not {type(key).__name__}")
+    return DELIVERED if push_data(connection, own, &policy) else DROPPED
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -367,38 +336,3 @@ cdef uint32_t masking_key() except? 0:
         key_pos = 0
     key_pos += 4
     return fastws_mask_load(<const uint8_t *>PyBytes_AS_STRING(key_pool) + key_pos - 4)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What became of a push
-
-@cython.final
-@cython.freelist(8)
-cdef class Delivery:
-    cdef readonly Py_ssize_t matched
-    cdef readonly Py_ssize_t queued
-    cdef readonly Py_ssize_t dropped
-
-    def __init__(self, Py_ssize_t matched=0, Py_ssize_t queued=0, Py_ssize_t dropped=0):
-        self.matched = matched
-        self.queued = queued
-        self.dropped = dropped
-
-    def __bool__(self):
-        return self.matched > 0
-
-    def __eq__(self, other):
-        if type(other) is not Delivery:
-            return NotImplemented
-        return (self.matched, self.queued, self.dropped) == (other.matched, other.queued, other.dropped)
-
-    def __hash__(self):
-        return hash((self.matched, self.queued, self.dropped))
-
-    def __repr__(self):
-        return f"Delivery(matched={self.matched}, queued={self.queued}, dropped={self.dropped})"
-
-
-cdef Delivery DELIVERED = Delivery(1, 1, 0)
-cdef Delivery DROPPED = Delivery(1, 0, 1)
-cdef Delivery ABSENT = Delivery(0, 0, 0)

@@ -63,7 +63,7 @@ cdef int go_on(Connection connection) except -1:
 
 cdef int handle_what_waited(Connection connection) except -1:
     """For a suspended handler, or for others to have their turn."""
-    cdef Connection outer = connection.begin()
+    cdef Connection outer = connection.enter_callback()
     try:
         tell_backlog(connection)
         while connection.inbox is not None and not connection.busy:
@@ -77,7 +77,7 @@ cdef int handle_what_waited(Connection connection) except -1:
             connection.transport.resume_reading()
         tell_close(connection)
     finally:
-        connection.end(outer)
+        connection.leave_callback(outer)
     if connection.state == CLOSED and not connection.busy:
         context_done(connection)
     return 0

@@ -135,7 +135,7 @@ cdef inline int handler_returned(Connection connection, HandlerCall handler, obj
     if result is not None:
         tell_of_result(handler, result)
     if handler.event >= ON_ERROR:
-        last_words(connection, handler.event)
+        after_final_handler(connection, handler.event)
     return 0
 
 
@@ -155,7 +155,7 @@ cdef int reply_other(Connection connection, HandlerCall handler, object result) 
     return 0
 
 
-cdef void last_words(Connection connection, int event):
+cdef void after_final_handler(Connection connection, int event):
     """on_error or on_close is done."""
     if event == ON_ERROR:
         start_close(connection, 1011, "internal error")
@@ -168,7 +168,7 @@ cdef int handler_failed(Connection connection, HandlerCall handler, error) excep
         logger.error("%s failed on connection %d", handler.label, connection.id, exc_info=error)
     finally:
         if handler.event >= ON_ERROR:
-            last_words(connection, handler.event)
+            after_final_handler(connection, handler.event)
         elif connection.state == OPEN and not connection.failing:
             connection.failing = True
             end_in_failure(connection, error)
@@ -191,13 +191,13 @@ cdef int end_in_failure(Connection connection, error) except -1:
 
 cdef int handler_ended(Connection connection, HandlerCall handler, object result, object failure) except -1:
     """A suspended handler came to its end, in its Task."""
-    cdef Connection outer = connection.begin()
+    cdef Connection outer = connection.enter_callback()
     connection.busy = False
     connection.running = None
     try:
         if failure is not None:
             if connection.state == CLOSED and isinstance(failure, asyncio.CancelledError):
-                last_words(connection, handler.event)
+                after_final_handler(connection, handler.event)
             else:
                 handler_failed(connection, handler, failure)
         else:
@@ -206,7 +206,7 @@ cdef int handler_ended(Connection connection, HandlerCall handler, object result
             except Exception as error:
                 handler_failed(connection, handler, error)
     finally:
-        connection.end(outer)
+        connection.leave_callback(outer)
     if something_waits(connection):
         connection.hub.call_soon(connection._go_on)
     elif connection.state == CLOSED:

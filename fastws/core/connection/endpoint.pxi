@@ -95,6 +95,6 @@ cdef class Endpoint:
         for connection in [*self.members.snapshot(), *self.hub.ending]:
             if connection.endpoint is self:
                 try:
-                    give_up(connection)
+                    on_deadline(connection)
                 except Exception:
                     logger.exception("giving up %r failed", connection)

@@ -61,7 +61,7 @@ cdef list calling_endpoints(str function):
     error = wrong_place(function)
     if error is not None:
         raise error
-    services = here(function).services if hubs else {}
+    services = hub_here(function).services if hubs else {}
     frame = sys._getframe()
     while frame is not None:
         names = frame.f_code.co_varnames
@@ -79,7 +79,7 @@ cdef list endpoints_of(object target, str function):
     cdef list endpoints
     if target is None:
         return calling_endpoints(function)
-    endpoints = here(function).services.get(identity(target))
+    endpoints = hub_here(function).services.get(identity(target))
     if endpoints is None:
         raise NotServingError(function, target)
     return endpoints
@@ -336,7 +336,7 @@ def store_connection(name):
 
 
 def remove_stored_connection(name):
-    return forget(here("remove_stored_connection"), name) is not None
+    return forget(hub_here("remove_stored_connection"), name) is not None
 
 
 def push_text_to_connection(name, text, *, overflow=None, key=None):
@@ -348,7 +348,7 @@ def push_binary_to_connection(name, data, *, overflow=None, key=None):
 
 
 cdef Connection find(object name, str function):
-    cdef Hub hub = here(function)
+    cdef Hub hub = hub_here(function)
     return hub.stored.get(own_name(name, "connection"))
 
 
@@ -369,16 +369,16 @@ def push_binary_to_group(group, data, *, exclude=None, overflow=None, key=None):
 
 
 cdef Members members_to_push(object name, str function):
-    cdef Group group = group_to_push(here(function), name)
+    cdef Group group = group_to_push(hub_here(function), name)
     return NOBODY if group is None else group.members
 
 
 def remove_connection_group(group):
-    return remove_group(here("remove_connection_group"), group)
+    return remove_group(hub_here("remove_connection_group"), group)
 
 
 def create_connection_group(group):
-    create_group(here("create_connection_group"), group)
+    create_group(hub_here("create_connection_group"), group)
 
 
 def close_connection(int code=1000, reason=""):
@@ -388,7 +388,7 @@ def close_connection(int code=1000, reason=""):
 
 
 def close_stored_connection(name, int code=1000, reason=""):
-    cdef Hub hub = here("close_stored_connection")
+    cdef Hub hub = hub_here("close_stored_connection")
     cdef str own = own_text(reason)
     check_close_code(code)
     # Not when it has answered, which it may never do

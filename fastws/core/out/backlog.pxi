@@ -35,28 +35,28 @@ OVERFLOWS = ("close", "drop_new", "drop_old", "conflate")
 cdef Py_ssize_t live_backlogs = 0
 
 
-ctypedef struct manner_t:
+ctypedef struct policy_t:
     # How a message is pushed
     int overflow               # an overflow_kind
     PyObject *key              # borrowed, or NULL
 
 
-cdef manner_t PLAINLY          # as the service says, without a key
+cdef policy_t PLAINLY          # as the service says, without a key
 PLAINLY.overflow = OVERFLOW_AS_SERVICE
 PLAINLY.key = NULL
 
 
-cdef int read_manner(object overflow, object key, manner_t *manner) except -1:
+cdef int read_policy(object overflow, object key, policy_t *policy) except -1:
     """What a push says of the message; a key alone means to conflate. It is own_key()'s, and the caller keeps it."""
-    manner.overflow = OVERFLOW_AS_SERVICE
-    manner.key = NULL
+    policy.overflow = OVERFLOW_AS_SERVICE
+    policy.key = NULL
     if overflow is not None:
-        manner.overflow = overflow_of_name(overflow)
+        policy.overflow = overflow_of_name(overflow)
     if key is not None:
         if overflow is None:
-            manner.overflow = OVERFLOW_CONFLATE
-        manner.key = <PyObject *>key
-    if (manner.overflow == OVERFLOW_CONFLATE) != (key is not None):
+            policy.overflow = OVERFLOW_CONFLATE
+        policy.key = <PyObject *>key
+    if (policy.overflow == OVERFLOW_CONFLATE) != (key is not None):
         raise ValueError("key= and overflow='conflate' go together")
     return 0
 
@@ -67,18 +67,18 @@ cdef int overflow_of_name(object name) except -1:
     return OVERFLOWS.index(name)
 
 
-cdef inline int overflow_of(Connection connection, const manner_t *manner) noexcept:
-    return connection.endpoint.overflow if manner.overflow == OVERFLOW_AS_SERVICE else manner.overflow
+cdef inline int overflow_of(Connection connection, const policy_t *policy) noexcept:
+    return connection.endpoint.overflow if policy.overflow == OVERFLOW_AS_SERVICE else policy.overflow
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Taking a message in
 
-cdef bint queue_chunk(Connection connection, chunk_t *chunk, const manner_t *manner) except *:
+cdef bint queue_chunk(Connection connection, chunk_t *chunk, const policy_t *policy) except *:
     """Queue a message for a slow peer, as its policy wants it; the caller keeps its reference. False: it is dropped."""
     cdef outlet_t *outlet = &connection.outlet
     if not replace_same_key(outlet, chunk):
-        if not make_room(connection, chunk_total(chunk), manner):
+        if not make_room(connection, chunk_total(chunk), policy):
             outlet.dropped += 1
             return False
         if chunk.key is NULL and chunk_total(chunk) <= RUN_SHARED_LEN:
@@ -91,12 +91,12 @@ cdef bint queue_chunk(Connection connection, chunk_t *chunk, const manner_t *man
 
 
 cdef bint queue_short(Connection connection, uint8_t kind, const uint8_t *payload, size_t length,
-                      const manner_t *manner) except *:
+                      const policy_t *policy) except *:
     """Queue a short message without a key in a run. False: it is dropped."""
     cdef outlet_t *outlet = &connection.outlet
     cdef uint8_t frame[RUN_MESSAGE_LEN + MAX_HEADER_LEN]
     cdef uint8_t *end = put_frame(frame, kind, payload, length, outlet.masking, masking_key() if outlet.masking else 0)
-    if not make_room(connection, end - frame, manner):
+    if not make_room(connection, end - frame, policy):
         outlet.dropped += 1
         return False
     run_append(outlet, frame, end - frame)
@@ -104,13 +104,13 @@ cdef bint queue_short(Connection connection, uint8_t kind, const uint8_t *payloa
     return True
 
 
-cdef bint make_room(Connection connection, size_t length, const manner_t *manner) except *:
+cdef bint make_room(Connection connection, size_t length, const policy_t *policy) except *:
     """Whether so many bytes may be queued, after the policy has done what it does about it."""
     cdef outlet_t *outlet = &connection.outlet
     cdef int overflow
     if outlet_fits(outlet, length, NULL):
         return True
-    overflow = overflow_of(connection, manner)
+    overflow = overflow_of(connection, policy)
     if overflow == OVERFLOW_DROP_OLD:
         return drop_oldest(outlet, length)
     if overflow != OVERFLOW_DROP_NEW:
@@ -201,7 +201,7 @@ cdef void note_backlog(Connection connection):
         return
     high = connection.outlet.queued >= (endpoint.high_water // LOW_WATER_PART if connection.high else endpoint.high_water)
     if high != connection.high:
-        hub.crossed.add(connection)
+        hub.backlog_changed.add(connection)
         connection.high = high
         hub.schedule()
 
@@ -212,11 +212,11 @@ cdef void tell_backlog(Connection connection):
     if connection.high == connection.told_high or connection.state != OPEN or connection.failing or connection.busy:
         return
     connection.told_high = connection.high
-    outer = connection.begin()
+    outer = connection.enter_callback()
     try:
         run_handler(connection, connection.endpoint.on_backlog, connection.outlet.queued, connection.high != 0)
     finally:
-        connection.end(outer)
+        connection.leave_callback(outer)
 
 
 cdef inline bint chunk_has_key(const chunk_t *chunk) noexcept:

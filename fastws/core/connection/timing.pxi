@@ -77,16 +77,16 @@ cdef inline double silent_since(Connection connection) noexcept:
 
 cdef void look_at(Connection connection):
     cdef double now = connection.hub.now
-    cdef Connection outer = connection.begin()
+    cdef Connection outer = connection.enter_callback()
     try:
         if connection.deadline and now >= connection.deadline:
             connection.deadline = 0
-            give_up(connection)
+            on_deadline(connection)
         elif connection.state == OPEN:
             check_ping(connection, now)
             check_idle(connection, now)
     finally:
-        connection.end(outer)
+        connection.leave_callback(outer)
         if not connection.released:
             arm_timer(connection)
 
