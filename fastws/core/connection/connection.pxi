@@ -540,19 +540,19 @@ cdef class Connection:
 
     def push_text(self, text, *, overflow=None, key=None):
         check_thread(self.hub, "connection.push_text")
-        return deliver_str(self, text, overflow, key)
+        return deliver(self, OP_TEXT, text, overflow, key)
 
     def push_binary(self, data, *, overflow=None, key=None):
         check_thread(self.hub, "connection.push_binary")
-        return deliver_data(self, data, overflow, key)
+        return deliver(self, OP_BINARY, data, overflow, key)
 
     def broadcast_text(self, text, *, exclude=None, overflow=None, key=None):
         check_thread(self.hub, "connection.broadcast_text")
-        return fan_out_str(self.endpoint.members, text, exclude, overflow, key)
+        return fan_out_message(self.endpoint.members, OP_TEXT, text, exclude, overflow, key)
 
     def broadcast_binary(self, data, *, exclude=None, overflow=None, key=None):
         check_thread(self.hub, "connection.broadcast_binary")
-        return fan_out_data(self.endpoint.members, data, exclude, overflow, key)
+        return fan_out_message(self.endpoint.members, OP_BINARY, data, exclude, overflow, key)
 
     def store(self, name):
         check_thread(self.hub, "connection.store")

@@ -125,10 +125,9 @@ cdef int suspend_handler(Connection connection, HandlerCall handler, object coro
 cdef inline int handler_returned(Connection connection, HandlerCall handler, object result) except -1:
     if result is not None and (handler.event == ON_TEXT_MESSAGE or handler.event == ON_BINARY_MESSAGE):
         if type(result) is str:
-            push_str(connection, <str>result, &PLAINLY)
+            reply_text(connection, <str>result)
         elif type(result) is bytes:
-            push_message(connection, OP_BINARY, <uint8_t *>PyBytes_AS_STRING(result), PyBytes_GET_SIZE(result), result,
-                         &PLAINLY)
+            reply_bytes(connection, <bytes>result)
         else:
             reply_other(connection, handler, result)
         return 0
@@ -147,9 +146,9 @@ cdef void tell_of_result(HandlerCall handler, object result):
 
 cdef int reply_other(Connection connection, HandlerCall handler, object result) except -1:
     if isinstance(result, str):
-        push_str(connection, own_text(result), &PLAINLY)
+        reply_text(connection, own_text(result))
     elif isinstance(result, (bytes, bytearray, memoryview)):
-        push_data(connection, result, &PLAINLY)
+        reply_bytes(connection, own_bytes(result))
     else:
         raise HandlerError(handler.label, type(result).__name__)
     return 0

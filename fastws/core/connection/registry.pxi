@@ -85,21 +85,18 @@ cdef list endpoints_of(object target, str function):
     return endpoints
 
 
-ctypedef Delivery (*fan_out_t)(Members members, object payload, object exclude, object overflow, object key)
-
-
-cdef Delivery broadcast_to(fan_out_t fan_out, list endpoints, object payload, object exclude, object overflow,
+cdef Delivery broadcast_to(uint8_t opcode, list endpoints, object message, object exclude, object overflow,
                            object key):
     """Fan out to the connections of all of them."""
     cdef Delivery all_of_them = ABSENT
     cdef Delivery one
     cdef Endpoint endpoint
     if len(endpoints) == 1:
-        return fan_out((<Endpoint>endpoints[0]).members, payload, exclude, overflow, key)
+        return fan_out_message((<Endpoint>endpoints[0]).members, opcode, message, exclude, overflow, key)
     if exclude is not None and type(exclude) is not Connection:
         exclude = tuple(exclude)
     for endpoint in list(endpoints):
-        one = fan_out(endpoint.members, payload, exclude, overflow, key)
+        one = fan_out_message(endpoint.members, opcode, message, exclude, overflow, key)
         all_of_them = Delivery(all_of_them.matched + one.matched, all_of_them.queued + one.queued,
                                all_of_them.dropped + one.dropped)
     return all_of_them
@@ -306,25 +303,25 @@ cdef class Connections:
 # Public API: the functions of fastws.ws
 
 def push_text(text, *, overflow=None, key=None):
-    return deliver_str(current("push_text"), text, overflow, key)
+    return deliver(current("push_text"), OP_TEXT, text, overflow, key)
 
 
 def push_binary(data, *, overflow=None, key=None):
-    return deliver_data(current("push_binary"), data, overflow, key)
+    return deliver(current("push_binary"), OP_BINARY, data, overflow, key)
 
 
 def broadcast_text(text, *, to=None, exclude=None, overflow=None, key=None):
     cdef Members members = current_members("broadcast_text") if to is None else None
     if members is not None:
-        return fan_out_str(members, text, exclude, overflow, key)
-    return broadcast_to(fan_out_str, endpoints_of(to, "broadcast_text"), text, exclude, overflow, key)
+        return fan_out_message(members, OP_TEXT, text, exclude, overflow, key)
+    return broadcast_to(OP_TEXT, endpoints_of(to, "broadcast_text"), text, exclude, overflow, key)
 
 
 def broadcast_binary(data, *, to=None, exclude=None, overflow=None, key=None):
     cdef Members members = current_members("broadcast_binary") if to is None else None
     if members is not None:
-        return fan_out_data(members, data, exclude, overflow, key)
-    return broadcast_to(fan_out_data, endpoints_of(to, "broadcast_binary"), data, exclude, overflow, key)
+        return fan_out_message(members, OP_BINARY, data, exclude, overflow, key)
+    return broadcast_to(OP_BINARY, endpoints_of(to, "broadcast_binary"), data, exclude, overflow, key)
 
 
 def connections(service not None):
@@ -340,11 +337,11 @@ def remove_stored_connection(name):
 
 
 def push_text_to_connection(name, text, *, overflow=None, key=None):
-    return deliver_str(find(name, "push_text_to_connection"), text, overflow, key)
+    return deliver(find(name, "push_text_to_connection"), OP_TEXT, text, overflow, key)
 
 
 def push_binary_to_connection(name, data, *, overflow=None, key=None):
-    return deliver_data(find(name, "push_binary_to_connection"), data, overflow, key)
+    return deliver(find(name, "push_binary_to_connection"), OP_BINARY, data, overflow, key)
 
 
 cdef Connection find(object name, str function):
@@ -361,11 +358,11 @@ def remove_connection_from_group(group):
 
 
 def push_text_to_group(group, text, *, exclude=None, overflow=None, key=None):
-    return fan_out_str(members_to_push(group, "push_text_to_group"), text, exclude, overflow, key)
+    return fan_out_message(members_to_push(group, "push_text_to_group"), OP_TEXT, text, exclude, overflow, key)
 
 
 def push_binary_to_group(group, data, *, exclude=None, overflow=None, key=None):
-    return fan_out_data(members_to_push(group, "push_binary_to_group"), data, exclude, overflow, key)
+    return fan_out_message(members_to_push(group, "push_binary_to_group"), OP_BINARY, data, exclude, overflow, key)
 
 
 cdef Members members_to_push(object name, str function):

@@ -90,12 +90,12 @@ cdef bint queue_chunk(Connection connection, chunk_t *chunk, const policy_t *pol
     return True
 
 
-cdef bint queue_short(Connection connection, uint8_t kind, const uint8_t *payload, size_t length,
-                      const policy_t *policy) except *:
+cdef bint queue_short(Connection connection, const payload_t *payload, const policy_t *policy) except *:
     """Queue a short message without a key in a run. False: it is dropped."""
     cdef outlet_t *outlet = &connection.outlet
     cdef uint8_t frame[RUN_MESSAGE_LEN + MAX_HEADER_LEN]
-    cdef uint8_t *end = put_frame(frame, kind, payload, length, outlet.masking, masking_key() if outlet.masking else 0)
+    cdef uint32_t key = masking_key() if outlet.masking else 0
+    cdef uint8_t *end = put_frame(frame, payload.kind, payload.data, payload.length, outlet.masking, key)
     if not make_room(connection, end - frame, policy):
         outlet.dropped += 1
         return False

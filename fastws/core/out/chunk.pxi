@@ -207,27 +207,27 @@ cdef chunk_t *chunk_concat(const chunk_t *first, const chunk_t *second) noexcept
     return NULL
 
 
-cdef bint chunk_put_borrowed(chunk_t *chunk, uint8_t kind, const uint8_t *payload, size_t length, object owner) noexcept:
+cdef bint chunk_put_borrowed(chunk_t *chunk, const payload_t *payload) noexcept:
     """Write one unmasked frame whose payload stays with its owner; there is room for its header. False: no memory."""
-    cdef size_t place = chunk.length + write_header(chunk.data + chunk.length, kind, length, 0)
-    if not chunk_borrow(chunk, place, payload, length, owner):
+    cdef size_t place = chunk.length + write_header(chunk.data + chunk.length, payload.kind, payload.length, 0)
+    if not chunk_borrow(chunk, place, payload.data, payload.length, <object>payload.owner):
         return False
     chunk.length = place
     return True
 
 
-cdef chunk_t *chunk_of_frame(uint8_t kind, const uint8_t *payload, size_t length, object owner) noexcept:
+cdef chunk_t *chunk_of_frame(const payload_t *payload) noexcept:
     """One unmasked frame as a chunk: a long payload is borrowed from its owner, a short one copied. NULL: no memory."""
-    cdef bint borrow = length > BORROW_LEN_SHARED
-    cdef chunk_t *chunk = chunk_new(MAX_HEADER_LEN if borrow else MAX_HEADER_LEN + length)
+    cdef bint borrow = payload.length > BORROW_LEN_SHARED
+    cdef chunk_t *chunk = chunk_new(MAX_HEADER_LEN if borrow else MAX_HEADER_LEN + payload.length)
     if chunk is NULL:
         return NULL
     if borrow:
-        if not chunk_put_borrowed(chunk, kind, payload, length, owner):
+        if not chunk_put_borrowed(chunk, payload):
             chunk_free(chunk)
             return NULL
     else:
-        chunk.length = put_frame(chunk.data, kind, payload, length, False, 0) - chunk.data
+        chunk.length = put_frame(chunk.data, payload.kind, payload.data, payload.length, False, 0) - chunk.data
     return chunk
 
 

@@ -285,9 +285,13 @@ cdef bint push_masked(Connection connection, const chunk_t *frame, const policy_
     cdef header_t header
     memset(&header, 0, sizeof(header))
     cdef int header_len = parse_header(frame.data, frame.length, &header, RSV1)
-    cdef const uint8_t *payload = frame.parts[0].data if frame.part_count else frame.data + header_len
+    cdef payload_t payload
+    payload.kind = header.opcode | header.rsv
+    payload.data = frame.parts[0].data if frame.part_count else frame.data + header_len
     connection.outlet.stale |= header.rsv != 0
-    return push_frame(connection, header.opcode | header.rsv, payload, <size_t>header.length, None, policy)
+    payload.length = <size_t>header.length
+    payload.owner = NULL
+    return push_frame(connection, &payload, policy)
 
 
 cdef bint extend_tail(lane_t *lane, chunk_t *frame, bint skips) noexcept:
@@ -352,11 +356,14 @@ cdef int fan_out_late(list late, chunk_t *frame, bint compressed, const policy_t
     return 0
 
 
-cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
-                            object exclude, object overflow, object key):
+cdef Delivery fan_out_message(Members members, uint8_t opcode, object message, object exclude, object overflow,
+                              object key):
+    """What a broadcast of the service API does."""
     cdef tally_t tally
     cdef policy_t policy
+    cdef payload_t payload
     cdef Py_ssize_t k = 0
+    owner = message_payload(opcode, message, &payload)
     key = own_key(key)
     read_policy(overflow, key, &policy)
     if members.count == 0 and exclude is None:
@@ -366,18 +373,19 @@ cdef Delivery fan_out_frame(Members members, uint8_t opcode, const uint8_t *payl
     tally.skips = bool(left_out)
     while k < members.lane_count:
         # Others run in between, who may add a lane
-        fan_out_lane(members, k, opcode, payload, length, owner, left_out, &policy, &tally)
+        fan_out_lane(members, k, &payload, left_out, &policy, &tally)
         k += 1
     return Delivery(tally.matched, tally.queued, tally.matched - tally.queued)
 
 
-cdef int fan_out_lane(Members members, Py_ssize_t k, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
-                      tuple left_out, const policy_t *policy, tally_t *tally) except -1:
+cdef int fan_out_lane(Members members, Py_ssize_t k, const payload_t *payload, tuple left_out, const policy_t *policy,
+                      tally_t *tally) except -1:
     """Build the frame as the members of a lane need it, and give it to all of them."""
     # Not the lane itself: what may run others comes before it is looked at, and who adds a lane moves them all
     cdef PyObject *deflater = members.lanes[k].deflater
     cdef Hub hub
     cdef bytes body = None
+    cdef payload_t compressed
     cdef chunk_t *frame
     cdef list late
     if members.lanes[k].count == 0:
@@ -386,11 +394,11 @@ cdef int fan_out_lane(Members members, Py_ssize_t k, uint8_t opcode, const uint8
     hub.schedule()
     late = []
     if deflater is not NULL:
-        body = deflated(<Deflater>deflater, payload, length)
-    if body is None:
-        frame = new_frame(opcode, payload, length, owner)
-    else:
-        frame = new_frame(opcode | RSV1, <const uint8_t *>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), body)
+        body = deflated(<Deflater>deflater, payload)
+    if body is not None:
+        payload_of_bytes(payload.kind | RSV1, body, &compressed)
+        payload = &compressed
+    frame = new_frame(payload)
     try:
         make_whole(frame, policy, True)
         fan_out_but(&members.lanes[k], left_out, frame, body is not None, hub, tally, late)
@@ -432,20 +440,3 @@ cdef inline void mark_skipped(tuple connections, bint skipped) noexcept:
     if connections is not None:
         for connection in connections:
             (<Connection>connection).outlet.skipped = skipped
-
-
-cdef Delivery fan_out_str(Members members, object text, object exclude, object overflow, object key):
-    cdef str own = own_text(text)
-    cdef bytes encoded
-    if PyUnicode_IS_COMPACT_ASCII(own):
-        return fan_out_frame(members, OP_TEXT, <const uint8_t *>PyUnicode_DATA(<PyObject *>own),
-                             PyUnicode_GET_LENGTH(own), own, exclude, overflow, key)
-    encoded = own.encode()
-    return fan_out_frame(members, OP_TEXT, <const uint8_t *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded),
-                         encoded, exclude, overflow, key)
-
-
-cdef Delivery fan_out_data(Members members, object data, object exclude, object overflow, object key):
-    cdef bytes owned = own_bytes(data)
-    return fan_out_frame(members, OP_BINARY, <const uint8_t *>PyBytes_AS_STRING(owned), PyBytes_GET_SIZE(owned), owned,
-                         exclude, overflow, key)

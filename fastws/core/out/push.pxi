@@ -2,49 +2,47 @@
 #
 # Pushes never wait and never raise because of the recipient: they say whether the frame was taken.
 
-cdef bint push_message(Connection connection, uint8_t opcode, const uint8_t *payload, size_t length, object owner,
-                       const policy_t *policy) except *:
-    """A text or binary message, compressed where that was negotiated; `owner` keeps the payload alive.
+cdef bint push_message(Connection connection, const payload_t *payload, const policy_t *policy) except *:
+    """A text or binary message, compressed where that was negotiated; the caller keeps its owner alive.
 
     False when it is dropped.
     """
     cdef outlet_t *outlet = &connection.outlet
+    cdef payload_t compressed
     cdef bytes body
     if outlet.deflater is not NULL and outlet.accepting:
-        body = compress(connection, payload, length)
+        body = compress(connection, payload)
         if body is not None:
-            return push_frame(connection, opcode | RSV1, <const uint8_t *>PyBytes_AS_STRING(body),
-                              PyBytes_GET_SIZE(body), body, policy)
-    return push_frame(connection, opcode, payload, length, owner, policy)
+            payload_of_bytes(payload.kind | RSV1, body, &compressed)
+            return push_frame(connection, &compressed, policy)
+    return push_frame(connection, payload, policy)
 
 
-cdef bint push_frame(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner,
-                     const policy_t *policy) except *:
+cdef bint push_frame(Connection connection, const payload_t *payload, const policy_t *policy) except *:
     """A whole message in one frame; False when it is dropped."""
     cdef outlet_t *outlet = &connection.outlet
     cdef chunk_t *chunk
     if not outlet.accepting:
         return False
     if outlet.blocked:
-        return queue_message(connection, kind, payload, length, owner, policy)
-    if length > BORROW_LEN_SHARED and not outlet.masking and not joins_pending(outlet, length):
-        chunk = new_frame(kind, payload, length, owner)
+        return queue_message(connection, payload, policy)
+    if payload.length > BORROW_LEN_SHARED and not outlet.masking and not joins_pending(outlet, payload.length):
+        chunk = new_frame(payload)
         # What belongs to a history must arrive
         make_whole(chunk, policy, connection.history is None)
         put_alone(connection, chunk)
     else:
-        put_pending(connection, kind, payload, length, owner)
-    settle(connection, length)
+        put_pending(connection, payload)
+    settle(connection, payload.length)
     return not outlet.sealed
 
 
-cdef bint queue_message(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner,
-                        const policy_t *policy) except *:
+cdef bint queue_message(Connection connection, const payload_t *payload, const policy_t *policy) except *:
     """Behind what waits already, or as the policy wants it; False when it is dropped."""
     cdef chunk_t *chunk
-    if length <= RUN_MESSAGE_LEN and policy.key is NULL:
-        return queue_short(connection, kind, payload, length, policy)
-    chunk = new_own_frame(&connection.outlet, kind, payload, length, owner)
+    if payload.length <= RUN_MESSAGE_LEN and policy.key is NULL:
+        return queue_short(connection, payload, policy)
+    chunk = new_own_frame(&connection.outlet, payload)
     make_whole(chunk, policy, True)
     try:
         return queue_chunk(connection, chunk, policy)
@@ -60,50 +58,50 @@ cdef inline void make_whole(chunk_t *chunk, const policy_t *policy, bint whole) 
         chunk.key = policy.key
 
 
-cdef inline bytes deflated(Deflater deflater, const uint8_t *payload, size_t length):
+cdef inline bytes deflated(Deflater deflater, const payload_t *payload):
     """A compressed message for all who share the Deflater, or None where that does not pay."""
     cdef bytes body
-    if not deflater.wants(length):
+    if not deflater.wants(payload.length):
         return None
-    body = deflater.deflate(payload, length)
-    return body if body is not None and deflater.pays(PyBytes_GET_SIZE(body), length) else None
+    body = deflater.deflate(payload.data, payload.length)
+    return body if body is not None and deflater.pays(PyBytes_GET_SIZE(body), payload.length) else None
 
 
-cdef bytes compress(Connection connection, const uint8_t *payload, size_t length):
+cdef bytes compress(Connection connection, const payload_t *payload):
     """A compressed message for one connection, or None where that does not pay."""
     cdef outlet_t *outlet = &connection.outlet
     cdef Deflater shared = <Deflater>outlet.deflater
     cdef Deflater own = None if connection.history is None else connection.history.deflater
     cdef bytes body
     if own is None:
-        return deflated(shared, payload, length)
-    if not shared.wants(length) or own.busy:
+        return deflated(shared, payload)
+    if not shared.wants(payload.length) or own.busy:
         return None            # busy: in the middle of this, somebody pushes something else, which comes first
     while not outlet.blocked:
         # It is part of the history from here on, and goes out even where it did not shrink
-        body = compress_in_turn(connection, own, payload, length)
+        body = compress_in_turn(connection, own, payload)
         if body is not None:
             return body
     # It may be dropped before it is sent: no later message may refer to it, nor it to one before
-    body = deflated(shared, payload, length)
+    body = deflated(shared, payload)
     outlet.stale |= body is not None
     return body
 
 
-cdef bytes compress_in_turn(Connection connection, Deflater own, const uint8_t *payload, size_t length):
+cdef bytes compress_in_turn(Connection connection, Deflater own, const payload_t *payload):
     """A message that refers to those before it; None where another came in between, which runs while we are at it.
 
     What is pending leaves first, if this cannot be joined to it: sending may run others, and then it would be too late.
     """
     cdef outlet_t *outlet = &connection.outlet
     cdef bytes body
-    make_way(connection, length + (length >> 8) + MAX_HEADER_LEN, 1)
+    make_way(connection, payload.length + (payload.length >> 8) + MAX_HEADER_LEN, 1)
     if outlet.blocked:
         return None
     if outlet.stale:
         outlet.stale = False
         own.forget()
-    body = own.deflate(payload, length)
+    body = own.deflate(payload.data, payload.length)
     if outlet.stale or outlet.blocked or needs_way(outlet, PyBytes_GET_SIZE(body) + MAX_HEADER_LEN, 1):
         outlet.stale = True    # nobody will see it
         return None
@@ -117,31 +115,30 @@ cdef void give_up_on(Connection connection):
     connection.hub.schedule()
 
 
-cdef inline chunk_t *new_frame(uint8_t opcode, const uint8_t *payload, size_t length, object owner) except NULL:
-    cdef chunk_t *chunk = chunk_of_frame(opcode, payload, length, owner)
+cdef inline chunk_t *new_frame(const payload_t *payload) except NULL:
+    cdef chunk_t *chunk = chunk_of_frame(payload)
     if chunk is NULL:
         raise MemoryError
     return chunk
 
 
-cdef chunk_t *new_own_frame(outlet_t *outlet, uint8_t kind, const uint8_t *payload, size_t length,
-                            object owner) except NULL:
+cdef chunk_t *new_own_frame(outlet_t *outlet, const payload_t *payload) except NULL:
     """One frame as a chunk, masked where that has to be."""
     cdef chunk_t *chunk
     cdef uint32_t key
     if not outlet.masking:
-        return new_frame(kind, payload, length, owner)
+        return new_frame(payload)
     key = masking_key()
-    chunk = chunk_new(length + MAX_HEADER_LEN)
+    chunk = chunk_new(payload.length + MAX_HEADER_LEN)
     if chunk is NULL:
         raise MemoryError
-    chunk.length = put_frame(chunk.data, kind, payload, length, True, key) - chunk.data
+    chunk.length = put_frame(chunk.data, payload.kind, payload.data, payload.length, True, key) - chunk.data
     return chunk
 
 
-cdef int queue_frame(outlet_t *outlet, uint8_t kind, const uint8_t *payload, size_t length) except -1:
+cdef int queue_frame(outlet_t *outlet, const payload_t *payload) except -1:
     """A frame that nothing may drop, behind what waits already."""
-    cdef chunk_t *chunk = new_own_frame(outlet, kind, payload, length, None)
+    cdef chunk_t *chunk = new_own_frame(outlet, payload)
     try:
         backlog_append(outlet, chunk, 0)
         chunk.refs += 1
@@ -184,10 +181,11 @@ cdef inline bint joins_pending(const outlet_t *outlet, size_t length) noexcept:
     return outlet.pending is not NULL and chunk_joins(outlet.pending, length + MAX_HEADER_LEN, 1)
 
 
-cdef int put_pending(Connection connection, uint8_t kind, const uint8_t *payload, size_t length, object owner) except -1:
+cdef int put_pending(Connection connection, const payload_t *payload) except -1:
     """Join a frame to those pending; a payload that is not short stays with its owner, if there is one."""
     cdef outlet_t *outlet = &connection.outlet
-    cdef bint borrow = length > BORROW_LEN and owner is not None and not outlet.masking
+    cdef size_t length = payload.length
+    cdef bint borrow = length > BORROW_LEN and payload.owner is not NULL and not outlet.masking
     cdef uint32_t key = masking_key() if outlet.masking else 0
     cdef chunk_t *chunk
     cdef uint8_t *end
@@ -195,52 +193,59 @@ cdef int put_pending(Connection connection, uint8_t kind, const uint8_t *payload
     if outlet.sealed:
         return 0
     if outlet.blocked:
-        return queue_frame(outlet, kind, payload, length)
+        return queue_frame(outlet, payload)
     if borrow:
-        chunk = own_pending(connection, MAX_HEADER_LEN)
-        if not chunk_put_borrowed(chunk, kind, payload, length, owner):
-            if chunk.length == 0:
-                drop_pending(outlet)
-            raise MemoryError
-        return 0
+        return borrow_pending(connection, payload)
     chunk = own_pending(connection, length + MAX_HEADER_LEN)
-    end = put_frame(chunk.data + chunk.length, kind, payload, length, outlet.masking, key)
+    end = put_frame(chunk.data + chunk.length, payload.kind, payload.data, length, outlet.masking, key)
     chunk.length = end - chunk.data
+    return 0
+
+
+cdef int borrow_pending(Connection connection, const payload_t *payload) except -1:
+    """Join a frame to those pending, whose payload stays with its owner."""
+    cdef chunk_t *chunk = own_pending(connection, MAX_HEADER_LEN)
+    if not chunk_put_borrowed(chunk, payload):
+        if chunk.length == 0:
+            drop_pending(&connection.outlet)
+        raise MemoryError
     return 0
 
 
 cdef chunk_t *own_pending(Connection connection, size_t needed) except NULL:
     """A pending chunk that nobody shares, with room for `needed` more bytes."""
     cdef outlet_t *outlet = &connection.outlet
-    cdef Hub hub = connection.hub
     cdef chunk_t *chunk = outlet.pending
-    cdef chunk_t *shared
-    if chunk is not NULL and chunk.refs == 1:
-        if not chunk_reserve(chunk, needed):
-            raise MemoryError
-        return chunk
-    if chunk is NULL and hub.current is connection:
-        chunk = hub.spare_chunk
-        hub.spare_chunk = NULL
-        if chunk is NULL:
-            chunk = chunk_new(JOIN_LEN)
-            if chunk is NULL:
-                raise MemoryError
-        if not chunk_reserve(chunk, needed):
-            chunk_release(chunk)
-            raise MemoryError
-        outlet.pending = chunk
-        return chunk
-    shared = chunk
-    chunk = chunk_new(needed + (PENDING_LEN if shared is NULL else shared.length))
+    if chunk is NULL:
+        chunk = spare_chunk(connection.hub) if connection.hub.current is connection else chunk_new(needed + PENDING_LEN)
+    elif chunk.refs > 1:
+        chunk = own_copy(chunk, needed)
     if chunk is NULL:
         raise MemoryError
-    if shared is not NULL:
-        if not chunk_append(chunk, shared):
-            chunk_release(chunk)
-            raise MemoryError
-        chunk_release(shared)
     outlet.pending = chunk
+    if not chunk_reserve(chunk, needed):
+        if chunk.length == 0:
+            drop_pending(outlet)
+        raise MemoryError
+    return chunk
+
+
+cdef inline chunk_t *spare_chunk(Hub hub) noexcept:
+    """A chunk with room for many replies, or NULL: no memory."""
+    cdef chunk_t *chunk = hub.spare_chunk
+    hub.spare_chunk = NULL
+    return chunk_new(JOIN_LEN) if chunk is NULL else chunk
+
+
+cdef chunk_t *own_copy(chunk_t *shared, size_t needed) noexcept:
+    """A copy of a shared chunk with room for `needed` more bytes, in the place of one reference to it; NULL: no memory."""
+    cdef chunk_t *chunk = chunk_new(needed + shared.length)
+    if chunk is NULL:
+        return NULL
+    if not chunk_append(chunk, shared):
+        chunk_release(chunk)
+        return NULL
+    chunk_release(shared)
     return chunk
 
 
@@ -263,16 +268,17 @@ cdef inline int settle(Connection connection, size_t length) except -1:
     return 0
 
 
-cdef int push_control(Connection connection, uint8_t opcode, bytes payload) except -1:
+cdef int push_control(Connection connection, uint8_t opcode, bytes data) except -1:
     """A control frame: never dropped while the transport is there, whatever waits."""
     cdef outlet_t *outlet = &connection.outlet
-    cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(payload)
+    cdef payload_t payload
+    payload_of_bytes(opcode, data, &payload)
     if outlet.sealed:
         return 0
     if outlet.blocked:
-        return queue_frame(outlet, opcode, data, PyBytes_GET_SIZE(payload))
-    put_pending(connection, opcode, data, PyBytes_GET_SIZE(payload), payload)
-    return settle(connection, PyBytes_GET_SIZE(payload))
+        return queue_frame(outlet, &payload)
+    put_pending(connection, &payload)
+    return settle(connection, payload.length)
 
 
 cdef int push_bytes(Connection connection, bytes data) except -1:
@@ -284,42 +290,31 @@ cdef int push_bytes(Connection connection, bytes data) except -1:
     return 0
 
 
-cdef bint push_str(Connection connection, str text, const policy_t *policy) except *:
-    cdef bytes encoded
-    if PyUnicode_IS_COMPACT_ASCII(text):
-        return push_message(connection, OP_TEXT, <const uint8_t *>PyUnicode_DATA(<PyObject *>text),
-                            PyUnicode_GET_LENGTH(text), text, policy)
-    encoded = text.encode()
-    return push_message(connection, OP_TEXT, <const uint8_t *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded),
-                        encoded, policy)
+cdef inline int reply_text(Connection connection, str text) except -1:
+    """What a handler returned, as the service says and without a key."""
+    cdef payload_t payload
+    owner = text_payload(text, &payload)
+    push_message(connection, &payload, &PLAINLY)
+    return 0
 
 
-cdef bint push_data(Connection connection, data, const policy_t *policy) except *:
-    cdef bytes owned = own_bytes(data)
-    return push_message(connection, OP_BINARY, <const uint8_t *>PyBytes_AS_STRING(owned), PyBytes_GET_SIZE(owned), owned,
-                        policy)
+cdef inline int reply_bytes(Connection connection, bytes data) except -1:
+    cdef payload_t payload
+    payload_of_bytes(OP_BINARY, data, &payload)
+    push_message(connection, &payload, &PLAINLY)
+    return 0
 
 
-cdef Delivery deliver_str(Connection connection, object text, object overflow, object key):
+cdef Delivery deliver(Connection connection, uint8_t opcode, object message, object overflow, object key):
     """What a push of the service API does; what is wrong with it is told also where nobody (None) would get it."""
     cdef policy_t policy
-    cdef str own = own_text(text)
-    key = own_key(key)
-    read_policy(overflow, key, &policy)
-    if connection is None:
-        own.encode()           # as for anybody
-        return ABSENT
-    return DELIVERED if push_str(connection, own, &policy) else DROPPED
-
-
-cdef Delivery deliver_data(Connection connection, object data, object overflow, object key):
-    cdef policy_t policy
-    cdef bytes own = own_bytes(data)
+    cdef payload_t payload
+    owner = message_payload(opcode, message, &payload)
     key = own_key(key)
     read_policy(overflow, key, &policy)
     if connection is None:
         return ABSENT
-    return DELIVERED if push_data(connection, own, &policy) else DROPPED
+    return DELIVERED if push_message(connection, &payload, &policy) else DROPPED
 
 
 # ---------------------------------------------------------------------------------------------------------------------
