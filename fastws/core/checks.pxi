@@ -34,10 +34,10 @@ cdef void check_outlet(const outlet_t *outlet) noexcept:
     cdef const chunk_t *chunk
     cdef size_t queued = outlet.handed
     cdef size_t i
-    must(outlet.blocked or outlet.handed == 0)
+    must(outlet.state != READY or outlet.handed == 0)
     must(not outlet.left)
     if outlet.pending is not NULL:
-        must(outlet.pending.refs > 0 and backlog is NULL and not outlet.blocked)
+        must(outlet.pending.refs > 0 and backlog is NULL and outlet.state != BLOCKED)
     if backlog is not NULL:
         must(0 < backlog.count <= backlog.capacity and backlog.capacity & (backlog.capacity - 1) == 0)
         must(backlog.offset < chunk_total(backlog_first(backlog)))

@@ -18,6 +18,14 @@ cdef dict FAIL_REASONS = {
 cdef str OVERREACHED = "refers further back than the handshake allows"
 
 
+cdef inline void become(Connection connection, connection_state state) noexcept:
+    """Go on to another state; there is no way back."""
+    if CHECKS:
+        must(state > connection.state and (connection.state != CONNECTING or state == OPEN))
+    connection.state = state
+    connection.outlet.accepting = state == OPEN
+
+
 cdef bint start_close(Connection connection, int code, str reason) except *:
     """Send a close frame and wait for the peer's."""
     if connection.state != OPEN:
@@ -27,8 +35,7 @@ cdef bint start_close(Connection connection, int code, str reason) except *:
 
 
 cdef void send_close(Connection connection, int code, str reason):
-    connection.state = CLOSING
-    connection.outlet.accepting = False
+    become(connection, CLOSING)
     connection.close_sent = True
     connection.sent_code = code
     if not connection.close_received:
@@ -88,11 +95,10 @@ cdef void finish_sending(Connection connection):
     Closing a socket with unread input would reset it, and the reset may overtake our close frame.
     """
     cdef outlet_t *outlet = &connection.outlet
-    if outlet.pending is not NULL or outlet.backlog is not NULL or outlet.blocked or connection.transport is None:
+    if outlet.pending is not NULL or outlet.backlog is not NULL or outlet.state == BLOCKED or connection.transport is None:
         return
     outlet.finishing = False
-    outlet.sealed = True
-    outlet.fd = -1
+    outlet_become(outlet, SEALED)
     try:
         if connection.hung_up:
             # Not now: asyncio's transport ends twice when it is closed by what it calls from its own write
@@ -116,8 +122,7 @@ cdef int end_service_side(Connection connection) except -1:
     cdef Connection outer
     if connection.state == CLOSED:
         return 0
-    connection.state = CLOSED
-    connection.outlet.accepting = False
+    become(connection, CLOSED)
     if not connection.close_received and not connection.close_sent:
         connection.code = 1006
     leave_registries(connection)
@@ -186,7 +191,8 @@ cdef int lose_connection(Connection connection) except -1:
     cdef bint known = connection.state != CLOSED
     connection.unplug()
     reader_reset(&connection.reader)
-    connection.state = CLOSED
+    if known:
+        become(connection, CLOSED)
     if not connection.close_received and not connection.close_sent:
         connection.code = 1006
     connection.inbox = connection.leftover = connection.drain_waiters = None
@@ -198,17 +204,6 @@ cdef int lose_connection(Connection connection) except -1:
         leave_registries(connection)
     release_connection(connection)
     return 0
-
-
-cdef void end_too_slow(Connection connection):
-    """The peer does not read what is sent to it: drop all but what it has the beginning of, and end with that.
-
-    A frame that is cut would swallow the close frame. One that was sent already is the last that waits, and stays.
-    """
-    if connection.state == CLOSED:
-        return
-    outlet_cut(&connection.outlet, connection.close_sent)
-    fail(connection, connection.endpoint.overflow_code, "too slow")
 
 
 cdef void abandon(Connection connection):

@@ -160,8 +160,7 @@ cdef class Connection:
         if not self.endpoint.inherits_kernel_backlog:
             fastws_limit_unsent(socket_of(transport), self.endpoint.kernel_backlog)
         self.endpoint.members.add_connection(self)
-        self.outlet.accepting = True
-        self.state = OPEN
+        become(self, OPEN)
         self.hub.live += 1
         self.endpoint.live += 1
         self.hub.start_ticking()
@@ -171,7 +170,8 @@ cdef class Connection:
         # Tell us only when nothing is left of what it has
         transport.set_write_buffer_limits(high=0)
         # The answer to an earlier request of the same peer may still be on its way
-        self.outlet.blocked = transport.get_write_buffer_size() > 0
+        if transport.get_write_buffer_size() > 0:
+            outlet_become(&self.outlet, BLOCKED)
         cdef HandlerTask parked = step_aside(self.hub)
         cdef Connection outer = self.enter_callback()
         try:
@@ -335,7 +335,7 @@ cdef class Connection:
 
     cdef void send_pong(self, bytes payload):
         # "An endpoint MAY elect to send a Pong frame in response only to the most recently processed Ping" (5.5.3)
-        if self.outlet.blocked:
+        if self.outlet.state == BLOCKED:
             self.pong = payload
         else:
             push_control(self, OP_PONG, payload)
@@ -399,7 +399,7 @@ cdef class Connection:
         if self.outlet.finishing and self.transport.can_write_eof():
             # It has only ended its own direction, and our close frame still waits behind what it is slow to read
             return True
-        self.outlet.sealed = True
+        outlet_become(&self.outlet, SEALED)
         wake_drain(self)
         if not self.deadline:
             # The transport closes once its buffer is empty, and the peer may never read it
@@ -409,10 +409,7 @@ cdef class Connection:
     cdef void unplug(self):
         """Write to the socket no more: its number may soon be somebody else's."""
         cdef outlet_t *outlet = &self.outlet
-        outlet.fd = -1
-        outlet.accepting = False
-        outlet.sealed = True
-        outlet.blocked = False
+        outlet_become(outlet, SEALED)
         outlet_drop(outlet)
         outlet.queued = outlet.handed = 0
 
@@ -431,31 +428,7 @@ cdef class Connection:
         """Nothing to do: we asked the transport's buffer ourselves."""
 
     def resume_writing(self):
-        cdef outlet_t *outlet = &self.outlet
-        if outlet.handing:
-            return             # called from inside of a write: hand_over() goes on by itself
-        self.taken = True
-        outlet.last_sent = self.hub.now
-        outlet.blocked = False
-        outlet.queued -= outlet.handed
-        outlet.handed = 0
-        if outlet.fd >= 0 and outlet.backlog is not NULL:
-            outlet.error = backlog_send(outlet)
-            if outlet.error:
-                send_failed(self)
-                return
-        if outlet.backlog is not NULL:
-            hand_over(self, outlet.fd < 0)
-        note_backlog(self)
-        if outlet.blocked:
-            return
-        self.ping_waits = False
-        wake_drain(self)
-        if self.pong is not None and not self.close_sent:
-            pong, self.pong = self.pong, None
-            push_control(self, OP_PONG, pong)
-        if outlet.finishing:
-            finish_sending(self)
+        room_again(self)
 
     # Public API
 
@@ -519,9 +492,9 @@ cdef class Connection:
 
     async def drain(self):
         check_thread(self.hub, "connection.drain")
-        if self.outlet.backlog is NULL and not self.outlet.blocked:
+        if self.outlet.backlog is NULL and self.outlet.state != BLOCKED:
             self.send_now()
-        if not self.outlet.blocked or self.outlet.sealed or self.state == CLOSED:
+        if self.outlet.state != BLOCKED or self.state == CLOSED:
             return
         waiter = self.hub.loop.create_future()
         if self.drain_waiters is None:

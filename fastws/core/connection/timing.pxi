@@ -70,7 +70,7 @@ cdef void arm_timer(Connection connection):
 
 cdef inline double silent_since(Connection connection) noexcept:
     """Since when one direction has been. Ours is not while something waits: another ping would only wait behind it."""
-    if connection.outlet.blocked:
+    if connection.outlet.state == BLOCKED:
         return connection.last_seen
     return min(connection.last_seen, connection.outlet.last_sent)
 
@@ -115,8 +115,8 @@ cdef void send_ping(Connection connection):
     connection.ping_sent = connection.hub.now
     makes_progress(connection, True)
     # A client may speak and not read for ever: one that waits is enough
-    if not (connection.outlet.blocked and connection.ping_waits):
-        connection.ping_waits = connection.outlet.blocked
+    if not (connection.outlet.state == BLOCKED and connection.ping_waits):
+        connection.ping_waits = connection.outlet.state == BLOCKED
         push_control(connection, OP_PING, b"")
 
 
@@ -126,7 +126,7 @@ cdef bint makes_progress(Connection connection, bint from_here):
     cdef uint32_t unacked = 0
     cdef uint32_t unsent = 0
     cdef bint taken = connection.taken
-    cdef bint blocked = connection.outlet.blocked
+    cdef bint blocked = connection.outlet.state == BLOCKED
     connection.taken = False
     if fastws_tcp_progress(socket_of(connection.transport), &acked, &unacked, &unsent):
         if from_here or blocked or unsent:

@@ -218,7 +218,7 @@ cdef int walk_lane(lane_t *lane, chunk_t *frame, bint compressed, tally_t *tally
         tally.matched += 1
         if not outlet.accepting:
             continue
-        if outlet.masking or outlet.blocked:
+        if outlet.masking or outlet.state == BLOCKED:
             late.append(<Connection>outlet.connection)
             continue
         if outlet.pending is NULL:
@@ -331,9 +331,9 @@ cdef bint put_late(Connection connection, chunk_t *frame, bint compressed, const
         return push_masked(connection, frame, policy)
     while outlet.pending is not NULL:
         connection.send_now()  # others may run, and push again
-    if outlet.sealed:
+    if outlet.state == SEALED:
         return False
-    if outlet.blocked:
+    if outlet.state == BLOCKED:
         if not queue_chunk(connection, frame, policy):
             return False
     else:

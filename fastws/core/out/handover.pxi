@@ -1,4 +1,14 @@
-# What the kernel did not take: handing the rest to the transport, and a peer that is gone.
+# The slow peer, from the first byte that the kernel does not take to the last that is sent or the end.
+#
+#   1. `sent_pending`  The kernel took a part. The rest is the head of the backlog, and the outlet is blocked: `hand_over`
+#                      asks the core's transport to tell when there is room, and gives a transport of the loop's what it
+#                      takes, whose buffer is the only sign of writability that there is then.
+#   2. `queue_chunk`   What is pushed meanwhile waits, within the budgets, or as the policy wants it (backlog.pxi);
+#                      `note_backlog` has its service told.
+#   3. `room_again`    The backlog is sent straight on the socket, until it is empty and the outlet ready, or 1.
+#   4. `give_up_on`    More waits than may. At the end of the turn, when nobody walks over all, `end_too_slow` drops what
+#                      waits but a message that is half sent, and fails the connection.
+#   5. `send_failed`   The peer is gone, at whatever point.
 
 cdef void sent_pending(Connection connection):
     """Deal with what outlet_send() left: an error, a rest, or the end of sending."""
@@ -23,7 +33,7 @@ cdef void sent_pending(Connection connection):
             chunk_release(chunk)
             send_failed(connection)
             raise
-        if not outlet.blocked:
+        if outlet.state != BLOCKED:
             hand_over(connection, outlet.fd < 0)
         note_backlog(connection)
     if outlet.finishing:
@@ -39,7 +49,7 @@ cdef void hand_over(Connection connection, bint whole):
     cdef outlet_t *outlet = &connection.outlet
     if outlet.handing:
         return
-    outlet.blocked = True
+    outlet_become(outlet, BLOCKED)
     if outlet.fd >= 0 and type(connection.transport) is SocketTransport:
         # It needs none of it to tell us when there is room
         (<SocketTransport>connection.transport).await_room()
@@ -57,7 +67,7 @@ cdef void hand_over(Connection connection, bint whole):
     finally:
         outlet.handing = False
     if outlet.handed == 0:
-        outlet.blocked = False
+        outlet_become(outlet, READY)
         wake_drain(connection)
 
 
@@ -84,6 +94,42 @@ cdef bint hand_over_some(Connection connection, bint whole) except *:
         if outlet.error:
             send_failed(connection)
     return True
+
+
+cdef int room_again(Connection connection) except -1:
+    """The transport has nothing left of what it was given: go on, on the socket where there is one."""
+    cdef outlet_t *outlet = &connection.outlet
+    if outlet.handing:
+        return 0           # called from inside of a write: hand_over() goes on by itself
+    connection.taken = True
+    outlet.last_sent = connection.hub.now
+    outlet_become(outlet, READY)
+    outlet.queued -= outlet.handed
+    outlet.handed = 0
+    if outlet.fd >= 0 and outlet.backlog is not NULL:
+        outlet.error = backlog_send(outlet)
+        if outlet.error:
+            send_failed(connection)
+            return 0
+    if outlet.backlog is not NULL:
+        hand_over(connection, outlet.fd < 0)
+    note_backlog(connection)
+    if outlet.state == BLOCKED:
+        return 0
+    connection.ping_waits = False
+    wake_drain(connection)
+    send_pong_that_waits(connection)
+    if outlet.finishing:
+        finish_sending(connection)
+    return 0
+
+
+cdef int send_pong_that_waits(Connection connection) except -1:
+    """Answer the last ping of a peer that did not read."""
+    pong, connection.pong = connection.pong, None
+    if pong is not None and not connection.close_sent:
+        push_control(connection, OP_PONG, pong)
+    return 0
 
 
 cdef void handing_failed(Connection connection):
@@ -153,13 +199,29 @@ cdef int add_views(list views, chunk_t *chunk, size_t offset) except -1:
     return 0
 
 
+cdef void give_up_on(Connection connection):
+    """More waits for this peer than it may: it is ended at the end of the turn, when nobody iterates over it."""
+    connection.hub.to_end.append(connection)
+    connection.outlet.accepting = False
+    connection.hub.schedule()
+
+
+cdef void end_too_slow(Connection connection):
+    """The peer does not read what is sent to it: drop all but what it has the beginning of, and end with that.
+
+    A frame that is cut would swallow the close frame. One that was sent already is the last that waits, and stays.
+    """
+    if connection.state == CLOSED:
+        return
+    outlet_cut(&connection.outlet, connection.close_sent)
+    fail(connection, connection.endpoint.overflow_code, "too slow")
+
+
 cdef void send_failed(Connection connection):
     """The peer is gone. What it sent before may still be unread: reading ends the connection, or a deadline."""
     cdef outlet_t *outlet = &connection.outlet
-    outlet.fd = -1
+    outlet_become(outlet, SEALED)
     outlet.error = 0
-    outlet.accepting = False
-    outlet.sealed = True
     outlet_drop(outlet)
     wake_drain(connection)
     if not connection.deadline:

@@ -1,19 +1,28 @@
-# Frames out: collected in a turn, sent straight on the socket, queued by reference when the kernel takes no more, bounded.
+# A connection's end of what goes out: collected in a turn, sent straight on the socket, bounded where the peer is slow.
 #
-# Theory of operation. An outlet is in one of two conditions:
+# Theory of operation. An outlet is in one of these states:
+#
+#         +--- all of it is sent ---+
+#         v                         |
+#       READY --- some is left ---> BLOCKED
+#         |                         |
+#         +--- the end, or the peer is gone ---> SEALED
 #
 #   READY    Nothing waits anywhere. Frames collect in `pending`, one chunk, until somebody sends it with one system call.
-#            What the kernel does not take becomes the first entry of the backlog, and its head is handed to the
-#            transport, whose poll of the socket is the only sign of writability that there is: the outlet is BLOCKED.
-#   BLOCKED  The transport holds bytes of ours. Every further frame goes to the backlog, within its budget. When the
-#            transport has none left the backlog is sent straight on the socket again until it is empty or stuck.
+#   BLOCKED  What the kernel did not take waits, and every further frame behind it (handover.pxi). The core's transport
+#            watches the socket for room. A transport of the loop's, where there is TLS or no socket, holds bytes itself.
+#   SEALED   Nothing more is sent.
 #
 # So the order of frames is the order of the calls: pending is only ever filled while the backlog is empty, and the
-# socket is only ever written while the transport's buffer is. Without a socket to write to (TLS, in memory) everything
-# takes the way through the backlog and the transport.
+# socket is only ever written while no transport holds bytes.
 #
 # A pending chunk may be shared by all outlets that were given the same frames this turn; who is given something else
 # goes on with a copy of its own.
+
+cdef enum outlet_state:
+    READY
+    BLOCKED
+    SEALED
 
 cdef enum:
     PENDING_LEN = 256          # bytes of a connection's own pending chunk at first
@@ -37,12 +46,11 @@ ctypedef struct outlet_t:
     chunk_t *pending           # frames of this turn, or NULL
     int fd                     # the socket, or -1: only the transport may write
     uint32_t turn              # the last turn in which a lone push went out at once
+    uint8_t state                 # an outlet_state; see outlet_become()
     uint8_t accepting             # frames with data are taken
-    uint8_t blocked               # the transport holds bytes of ours, or is being written to
     uint8_t dirty                 # in which of the hub's lists: bits of dirty_kind
     uint8_t skipped               # left out of the fan-out that is under way
     uint8_t finishing             # close the transport once everything is sent
-    uint8_t sealed                # nothing can be sent any more
     uint8_t handing               # the transport is being written to
     uint8_t masking               # a client's: frames leave masked
     uint8_t left                  # of pending, after a send: sent_pending() is due, before anything else is sent
@@ -65,9 +73,18 @@ cdef inline void outlet_init(outlet_t *outlet, PyObject *connection, size_t max_
     outlet.masking = masking
 
 
+cdef inline void outlet_become(outlet_t *outlet, outlet_state state) noexcept:
+    """Change the state; what is sealed stays so, and neither takes data nor knows its socket any more."""
+    if outlet.state != SEALED:
+        outlet.state = state
+    if state == SEALED:
+        outlet.fd = -1
+        outlet.accepting = False
+
+
 cdef inline bint outlet_ready(const outlet_t *outlet) noexcept nogil:
     """Whether something is pending and the socket may be written."""
-    return outlet.pending is not NULL and not outlet.blocked and not outlet.left and outlet.fd >= 0
+    return outlet.pending is not NULL and outlet.state == READY and not outlet.left and outlet.fd >= 0
 
 
 cdef inline void outlet_sent(outlet_t *outlet, ssize_t sent) noexcept nogil:

@@ -24,7 +24,7 @@ cdef bint push_frame(Connection connection, const payload_t *payload, const poli
     cdef chunk_t *chunk
     if not outlet.accepting:
         return False
-    if outlet.blocked:
+    if outlet.state == BLOCKED:
         return queue_message(connection, payload, policy)
     if payload.length > BORROW_LEN_SHARED and not outlet.masking and not joins_pending(outlet, payload.length):
         chunk = new_frame(payload)
@@ -34,7 +34,7 @@ cdef bint push_frame(Connection connection, const payload_t *payload, const poli
     else:
         put_pending(connection, payload)
     settle(connection, payload.length)
-    return not outlet.sealed
+    return outlet.state != SEALED
 
 
 cdef bint queue_message(Connection connection, const payload_t *payload, const policy_t *policy) except *:
@@ -77,7 +77,7 @@ cdef bytes compress(Connection connection, const payload_t *payload):
         return deflated(shared, payload)
     if not shared.wants(payload.length) or own.busy:
         return None            # busy: in the middle of this, somebody pushes something else, which comes first
-    while not outlet.blocked:
+    while outlet.state != BLOCKED:
         # It is part of the history from here on, and goes out even where it did not shrink
         body = compress_in_turn(connection, own, payload)
         if body is not None:
@@ -96,23 +96,16 @@ cdef bytes compress_in_turn(Connection connection, Deflater own, const payload_t
     cdef outlet_t *outlet = &connection.outlet
     cdef bytes body
     make_way(connection, payload.length + (payload.length >> 8) + MAX_HEADER_LEN, 1)
-    if outlet.blocked:
+    if outlet.state == BLOCKED:
         return None
     if outlet.stale:
         outlet.stale = False
         own.forget()
     body = own.deflate(payload.data, payload.length)
-    if outlet.stale or outlet.blocked or needs_way(outlet, PyBytes_GET_SIZE(body) + MAX_HEADER_LEN, 1):
+    if outlet.stale or outlet.state == BLOCKED or needs_way(outlet, PyBytes_GET_SIZE(body) + MAX_HEADER_LEN, 1):
         outlet.stale = True    # nobody will see it
         return None
     return body
-
-
-cdef void give_up_on(Connection connection):
-    """More waits for this peer than it may: it is ended at the end of the turn, when nobody iterates over it."""
-    connection.hub.to_end.append(connection)
-    connection.outlet.accepting = False
-    connection.hub.schedule()
 
 
 cdef inline chunk_t *new_frame(const payload_t *payload) except NULL:
@@ -152,9 +145,9 @@ cdef int put_alone(Connection connection, chunk_t *chunk) except -1:
     cdef outlet_t *outlet = &connection.outlet
     try:
         make_way(connection, JOIN_LEN + 1, 0)
-        if outlet.sealed:
+        if outlet.state == SEALED:
             return 0
-        if outlet.blocked:
+        if outlet.state == BLOCKED:
             backlog_append(outlet, chunk, 0)
         else:
             outlet.pending = chunk
@@ -190,9 +183,9 @@ cdef int put_pending(Connection connection, const payload_t *payload) except -1:
     cdef chunk_t *chunk
     cdef uint8_t *end
     make_way(connection, length + MAX_HEADER_LEN, borrow)
-    if outlet.sealed:
+    if outlet.state == SEALED:
         return 0
-    if outlet.blocked:
+    if outlet.state == BLOCKED:
         return queue_frame(outlet, payload)
     if borrow:
         return borrow_pending(connection, payload)
@@ -273,9 +266,9 @@ cdef int push_control(Connection connection, uint8_t opcode, bytes data) except 
     cdef outlet_t *outlet = &connection.outlet
     cdef payload_t payload
     payload_of_bytes(opcode, data, &payload)
-    if outlet.sealed:
+    if outlet.state == SEALED:
         return 0
-    if outlet.blocked:
+    if outlet.state == BLOCKED:
         return queue_frame(outlet, &payload)
     put_pending(connection, &payload)
     return settle(connection, payload.length)
