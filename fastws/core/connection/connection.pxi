@@ -144,18 +144,36 @@ cdef class Connection:
         """Take over a transport whose opening handshake is done; `response` is still to be sent, `rest` was read."""
         if self.state != CONNECTING or len(path_arguments) != self.endpoint.path_len:
             raise ValueError("a connection starts once, with as many path arguments as its service has")
-        self.transport = transport
         self.path = path
         self.query_string = query
         self.head = head
         self.subprotocol = subprotocol
         self.path_arguments = path_arguments
-        if extension is not None:
-            self.use_deflate(extension)
         self.address = address
         self.is_secure = secure
         self.own_attributes = attributes
         self.on_release = on_release
+        if extension is not None:
+            self.use_deflate(extension)
+        self.plug_in(transport)
+        cdef HandlerTask parked = step_aside(self.hub)
+        cdef Connection outer = self.enter_callback()
+        try:
+            if response:
+                # By itself: some clients do not see a message that comes in one piece with it
+                push_bytes(self, response)
+                self.send_now()
+            if self.endpoint.on_open is not None:
+                run_handler(self, self.endpoint.on_open, None, None)
+            if rest:
+                self.receive_own(bytearray(rest))
+        finally:
+            self.leave_callback(outer)
+            step_back(self.hub, parked)
+
+    cdef int plug_in(self, transport) except -1:
+        """Be open, on a transport that is ours from here on."""
+        self.transport = transport
         self.outlet.fd = plain_socket(transport)
         if not self.endpoint.inherits_kernel_backlog:
             fastws_limit_unsent(socket_of(transport), self.endpoint.kernel_backlog)
@@ -172,20 +190,7 @@ cdef class Connection:
         # The answer to an earlier request of the same peer may still be on its way
         if transport.get_write_buffer_size() > 0:
             outlet_become(&self.outlet, BLOCKED)
-        cdef HandlerTask parked = step_aside(self.hub)
-        cdef Connection outer = self.enter_callback()
-        try:
-            if response:
-                # By itself: some clients do not see a message that comes in one piece with it
-                push_bytes(self, response)
-                self.send_now()
-            if self.endpoint.on_open is not None:
-                run_handler(self, self.endpoint.on_open, None, None)
-            if rest:
-                self.receive_own(bytearray(rest))
-        finally:
-            self.leave_callback(outer)
-            step_back(self.hub, parked)
+        return 0
 
     cdef int use_deflate(self, extension) except -1:
         """Compress as it was negotiated; `extension` is a handshake.deflate.Deflate."""

@@ -123,20 +123,8 @@ cdef class HandlerTask:
 
     cdef object step(self, object error):
         """One step of the Task: returns what to wait for, raises StopIteration at the end."""
-        cdef PyObject *value = NULL
-        cdef Connection connection = self.connection
-        cdef int outcome
         if self.coroutine is None:
-            if error is not None:
-                # Somebody cancelled it, with all other tasks perhaps: the next handler gets another
-                if self.hub.parked is self:
-                    self.hub.parked = None
-                raise error
-            if self.retired or self.idle is not None:
-                raise StopIteration
-            self.idle = self.hub.loop.create_future()
-            self.idle._asyncio_future_blocking = True
-            return self.idle
+            return self.step_parked(error)
         if self.has_awaited:
             awaited = self.awaited
             self.has_awaited = False
@@ -144,8 +132,27 @@ cdef class HandlerTask:
             # A cancellation that came before we could wait goes to what is awaited first, as a Task does it
             if error is None or (awaited is not None and isinstance(error, asyncio.CancelledError) and awaited.cancel()):
                 return awaited
-        failure = None
-        result = None
+        return self.step_handler(error)
+
+    cdef object step_parked(self, object error):
+        """Wait for a handler."""
+        if error is not None:
+            # Somebody cancelled it, with all other tasks perhaps: the next handler gets another
+            if self.hub.parked is self:
+                self.hub.parked = None
+            raise error
+        if self.retired or self.idle is not None:
+            raise StopIteration
+        self.idle = self.hub.loop.create_future()
+        self.idle._asyncio_future_blocking = True
+        return self.idle
+
+    cdef object step_handler(self, object error):
+        """Have the handler go on, in the context of its connection."""
+        cdef Connection connection = self.connection
+        cdef PyObject *value = NULL
+        cdef int outcome = PYGEN_RETURN
+        result = failure = None
         watch(self.hub, self.handler)
         PyContext_Enter(connection.context)
         try:
@@ -154,26 +161,29 @@ cdef class HandlerTask:
                 result = <object>value
                 Py_DECREF(result)
             else:
-                outcome = PYGEN_NEXT
                 result = self.coroutine.throw(error)
+                outcome = PYGEN_NEXT
         except StopIteration as stop:
-            outcome = PYGEN_RETURN
             result = stop.value
         except BaseException as exception:
-            outcome = PYGEN_RETURN
             failure = exception
         finally:
             PyContext_Exit(connection.context)
         end_stretch(self.hub)
-        if outcome == PYGEN_NEXT:
-            return result
+        if outcome != PYGEN_NEXT:
+            self.part_with_handler(result, failure)
+            raise StopIteration
+        return result
+
+    cdef int part_with_handler(self, object result, object failure) except -1:
+        """The handler has ended, and this Task ends with it."""
+        cdef Connection connection = self.connection
         self.coroutine = None
         self.connection = None
         self.task = None           # or each would keep the other alive
         self.idle = None
         self.retired = True
-        handler_ended(connection, self.handler, result, failure)
-        raise StopIteration
+        return handler_ended(connection, self.handler, result, failure)
 
     # The coroutine protocol, for the Task
 
