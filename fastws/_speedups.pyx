@@ -153,8 +153,26 @@ cdef class HandlerTask
 cdef class Members
 cdef class SocketTransport
 
-include "core/loop/link.pxi"            # intrusive lists
-include "core/loop/libuv.pxi"           # what we call of uvloop's libuv
+# A part calls what stands above it. These are the calls that go the other way, by what happens:
+#
+#   a frame of ours is a client's     backlog -> masking_key
+#   a peer is slow, or too slow       backlog -> give_up_on, run_handler
+#                                     handover -> fail, finish_sending, give_time
+#                                     hub -> abandon
+#   a group gets a name               fanout -> own_name
+#   a socket brings or ends           transport -> leave_registries, plain_socket
+#   a connection's turn comes         turns -> context_done, report_error, run_handler, take_from_inbox, tell_close
+#   its deadline comes                hub -> look_at
+#   its handler goes on               handler -> handler_ended
+#   it ends                           closing -> arm_timer, leave_registries, run_handler
+#                                     connection -> arm_timer
+#   its server is in a hurry          endpoint -> on_deadline
+#   its loop is closed                closed -> hub_of_loop, lose_connection
+#   a debug build looks               fanout -> check_place, check_shared
+#                                     hub -> check_outlet
+#                                     connection -> check_connection
+
+include "core/link.pxi"                 # intrusive lists
 
 # wire: bytes as RFC 6455 and RFC 7692 have them; no socket, no loop, no handler
 include "core/wire/frame.pxi"           # a frame: its header as fields and as bytes
@@ -163,35 +181,34 @@ include "core/wire/deflate.pxi"         # compressed messages: what is remembere
 include "core/wire/message.pxi"         # a message in the making, gathered in its final object
 include "core/wire/reader.pxi"          # bytes in, messages and control frames out
 
-# out: frames on their way to many
+# out: frames on their way to one or to many
 include "core/out/payload.pxi"          # what a push is given
 include "core/out/delivery.pxi"         # what became of it
 include "core/out/chunk.pxi"            # the shared block of frames
-include "core/out/outlet.pxi"           # a connection's end of it: pending, blocked, finishing, sealed
+include "core/out/outlet.pxi"           # a connection's end of it: collected, sent, blocked, sealed
 include "core/out/backlog.pxi"          # what waits for a peer that does not read, and what is dropped of it
 include "core/out/sending.pxi"          # what many outlets hold, sent in runs: by one system call each, by several threads
-
-include "core/loop/hub.pxi"             # what the connections of one loop share: buffer, turn, timer, registries
+include "core/out/push.pxi"             # one frame to one connection
+include "core/out/handover.pxi"         # the slow peer, from the first byte that the kernel does not take
 include "core/out/fanout.pxi"           # one frame to many connections
+
+# loop: whose turn it is, and the system below
+include "core/loop/libuv.pxi"           # what we call of uvloop's libuv
+include "core/loop/watching.pxi"        # who keeps the loop for long
+include "core/loop/forking.pxi"         # a child of a fork, which has no part in all of this
+include "core/loop/turns.pxi"           # who has to stop reading, and how it goes on
+include "core/loop/transport.pxi"       # a socket watched by uvloop's libuv, for connections over plain TCP
+include "core/loop/closed.pxi"          # a loop that is closed under those whom it serves
+include "core/loop/hub.pxi"             # what the connections of one loop share: buffer, turn, timer, registries
 
 # connection: one live connection, and the service that it belongs to
 include "core/connection/handler.pxi"     # calling a service, stepping coroutines without a Task
 include "core/connection/endpoint.pxi"    # what the connections of one service share
+include "core/connection/closing.pxi"     # the closing handshake, failing, letting go
+include "core/connection/dispatch.pxi"    # from an event to its handler
+include "core/connection/registry.pxi"    # names, groups, and the functions of the service API
 include "core/connection/connection.pxi"  # what it knows, what a read brings, its face
-
-# loop: whose turn it is, and the system below
-include "core/loop/turns.pxi"           # who has to stop reading, and how it goes on
-include "core/loop/transport.pxi"       # a socket watched by uvloop's libuv, for connections over plain TCP
-include "core/loop/closed.pxi"          # a loop that is closed under those whom it serves
-include "core/loop/watching.pxi"        # who keeps the loop for long
-include "core/loop/forking.pxi"         # a child of a fork, which has no part in all of this
-
-include "core/connection/dispatch.pxi"  # from an event to its handler
-include "core/connection/closing.pxi"   # the closing handshake, failing, letting go
-include "core/connection/timing.pxi"    # ping, pong, idle and all deadlines
-include "core/out/push.pxi"             # one frame to one connection
-include "core/out/handover.pxi"         # the slow peer: from the first byte that the kernel does not take
-include "core/connection/registry.pxi"  # names, groups, and the functions of the service API
+include "core/connection/timing.pxi"      # ping, pong, idle and all deadlines
 
 include "core/checks.pxi"               # what holds in between, asked in debug builds
 include "core/probe.pxi"                # the parts alone, for tests and measuring

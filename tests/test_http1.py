@@ -859,10 +859,10 @@ async def test_another_method_with_an_upgrade_gets_the_resource_beside_the_webso
 
 
 class Encrypted(asyncio.Transport):
-    """A transport that knows a certificate."""
+    """A transport that speaks TLS and knows a certificate."""
 
     def __init__(self, certificate) -> None:
-        super().__init__({"peercert": certificate, "peername": ("127.0.0.1", 5)})
+        super().__init__({"sslcontext": True, "peercert": certificate, "peername": ("127.0.0.1", 5)})
 
     def set_protocol(self, protocol) -> None:
         pass

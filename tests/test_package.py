@@ -7,7 +7,6 @@ import asyncio
 import functools
 import importlib
 import inspect
-import re
 import shutil
 import subprocess
 import sys
@@ -20,96 +19,16 @@ import pytest
 import fastws
 from fastws import _speedups, http, testing, ws
 
-# Whom each room imports, types included; docs/design.md draws it. A room is a folder, or a module at the top.
-ROOMS: dict[str, set[str]] = {
-    "__init__": {"errors", "http", "process", "server", "version", "ws"},
-    "__main__": {"process"},
-    "_speedups": {"errors", "logs"},
-    "errors": set(),
-    "handshake": {"errors"},
-    "http": {"errors", "http1", "service"},
-    "http1": {"_speedups", "errors", "handshake", "logs", "net", "options", "service"},
-    "logs": set(),
-    "net": {"_speedups", "errors", "logs", "options"},
-    "options": {"_speedups", "errors", "handshake"},
-    "process": {"errors", "logs", "net", "options", "server", "service", "version"},
-    "server": {"_speedups", "errors", "http1", "logs", "net", "options", "service"},
-    "service": {"errors", "logs", "options"},
-    "testing": {"_speedups", "options", "service"},
-    "version": set(),
-    "ws": {"_speedups", "http1", "options", "service"},
-}
-
 # What the loop calls, and asyncio tells of
 OF_ASYNCIO = {*dir(asyncio.BufferedProtocol), *dir(asyncio.Transport), *dir(asyncio.Protocol)}
 PACKAGE = Path(fastws.__file__).parent
 SOURCES = {
     path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")
 }
-CORE = PACKAGE / "_speedups.pyx"
-WITH_CORE = pytest.mark.skipif(not CORE.exists(), reason="an installed package has no sources of the core")
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
-
-
-def _imports(path: Path) -> set[str]:
-    """Return what a module imports of fastws, as paths below it; imports for types count, too."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            folder = path.parents[node.level - 1].relative_to(PACKAGE).as_posix().strip(".").replace("/", ".")
-            base = ".".join(part for part in (folder, node.module) if part)
-            found.update(_module(base, name.name) for name in node.names)
-        elif isinstance(node, ast.Import):
-            found.update("__init__" for name in node.names if name.name == "fastws")
-    return found
-
-
-def _module(base: str, name: str) -> str:
-    """Return the module that ``from base import name`` reads."""
-    for module in (f"{base}.{name}".strip("."), base):
-        if module in SOURCES or module == "_speedups":
-            return module
-    return f"{base}.__init__".strip(".")
-
-
-IMPORTS = {module: _imports(path) for module, path in SOURCES.items()}
-
-
-def _room(module: str) -> str:
-    return module.partition(".")[0]
-
-
-@pytest.mark.parametrize("room", sorted({*map(_room, SOURCES)} - {"_speedups"}))
-def test_a_room_imports_what_the_table_says(room: str) -> None:
-    imported = {_room(name) for module, names in IMPORTS.items() if _room(module) == room for name in names}
-    assert imported - {room} == ROOMS[room]
-
-
-@WITH_CORE
-def test_the_core_imports_what_the_table_says() -> None:
-    imported = re.findall(r"^from fastws(?:\.(\w+))? import (\w+|\()", CORE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert {module or name for module, name in imported} == ROOMS["_speedups"]
-
-
-def test_the_stub_of_the_core_imports_nothing_of_ours() -> None:
-    assert _imports(PACKAGE / "_speedups.pyi") == set()
-
-
-def _circle(graph: dict[str, set[str]]) -> list[str]:
-    """Return the nodes that are on a circle, or lead to one."""
-    left = {node: graph[node] - {node} for node in graph}
-    while free := [node for node, names in left.items() if not names & left.keys()]:
-        for node in free:
-            del left[node]
-    return sorted(left)
-
-
-def test_there_is_no_circle_of_imports() -> None:
-    assert _circle(IMPORTS) == []
-    assert _circle(ROOMS) == []
 
 
 @pytest.mark.parametrize("module", sorted(SOURCES))

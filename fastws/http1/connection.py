@@ -179,10 +179,11 @@ class HttpProtocol(asyncio.Protocol):
         if address is None:
             # A Unix socket has no such address; that of IPv6 has two fields more.
             address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
-        certificate = self._transport.get_extra_info("peercert") or None
+        certificate = None
         secure = self._secure
-        if secure is None:
-            secure = self._transport.get_extra_info("sslcontext") is not None
+        if self._transport.get_extra_info("sslcontext") is not None:
+            certificate = self._transport.get_extra_info("peercert") or None
+            secure = secure is not False
         self._behind_proxy = site.proxies is not None and site.proxies.trusts(address)
         proxies = site.proxies if self._behind_proxy else None
         return RequestReader(site.options, site.router, address, certificate, "https" if secure else "http", proxies)

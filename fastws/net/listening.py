@@ -103,9 +103,7 @@ class Listener:
 
     def connected(self, transport: asyncio.BaseTransport) -> None:
         """Note that a connection has come as far as HTTP."""
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            self._opener.connected(sock.fileno())
+        self._opener.connected(transport)
 
     def _start_accepting(self) -> None:
         for sock in self._sockets:
@@ -224,7 +222,9 @@ class _Opener:
             return
         transport.start()
 
-    def connected(self, descriptor: int) -> None:
+    def connected(self, transport: asyncio.BaseTransport) -> None:
+        sock = transport.get_extra_info("socket") if self._openings else None
+        descriptor = -1 if sock is None else sock.fileno()
         opening = self._openings.get(descriptor)
         if opening is not None:
             # The task ends a little later; meanwhile the connection must not be counted and limited twice

@@ -177,6 +177,16 @@ cdef class Connection:
         self.outlet.fd = plain_socket(transport)
         if not self.endpoint.inherits_kernel_backlog:
             fastws_limit_unsent(socket_of(transport), self.endpoint.kernel_backlog)
+        self.begin_life()
+        transport.set_protocol(self)
+        # Tell us only when nothing is left of what it has
+        transport.set_write_buffer_limits(high=0)
+        # The answer to an earlier request of the same peer may still be on its way
+        if transport.get_write_buffer_size() > 0:
+            outlet_become(&self.outlet, BLOCKED)
+        return 0
+
+    cdef int begin_life(self) except -1:
         self.endpoint.members.add_connection(self)
         become(self, OPEN)
         self.hub.live += 1
@@ -184,12 +194,6 @@ cdef class Connection:
         self.hub.start_ticking()
         self.last_seen = self.last_message = self.outlet.last_sent = self.hub.now
         arm_timer(self)
-        transport.set_protocol(self)
-        # Tell us only when nothing is left of what it has
-        transport.set_write_buffer_limits(high=0)
-        # The answer to an earlier request of the same peer may still be on its way
-        if transport.get_write_buffer_size() > 0:
-            outlet_become(&self.outlet, BLOCKED)
         return 0
 
     cdef int use_deflate(self, extension) except -1:

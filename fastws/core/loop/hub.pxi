@@ -244,21 +244,21 @@ cdef class Hub:
         self.collected = 0
         try:
             self.send_dirty()
-            self.close_doomed()
+            self.close_too_slow()
             if self.backlog_len > self.max_backlog_len:
                 self.close_slowest()
-            self.tell_crossed()
+            self.tell_backlogs()
         finally:
             if self.later_pos < self.later_len or self.to_end or self.backlog_changed:
                 self.schedule()
 
-    cdef int close_doomed(self) except -1:
+    cdef int close_too_slow(self) except -1:
         """End those who do not read what is sent to them."""
         cdef list to_end = self.to_end
         if to_end:
             self.to_end = []
             for connection in to_end:
-                self.close_slow(<Connection>connection, False, <size_t>-1)
+                self.end_one(<Connection>connection, False, <size_t>-1)
         return 0
 
     cdef int close_slowest(self) except -1:
@@ -276,10 +276,10 @@ cdef class Hub:
         for connection in slow:
             if self.backlog_len <= self.max_backlog_len:
                 return 0
-            self.close_slow(connection, connection.state == CLOSED, JOIN_LEN)
+            self.end_one(connection, connection.state == CLOSED, JOIN_LEN)
         return 0
 
-    cdef void close_slow(self, Connection connection, bint abruptly, size_t most):
+    cdef void end_one(self, Connection connection, bint abruptly, size_t most):
         """End one; without another byte, if that is wanted, or when more than so many bytes wait still."""
         try:
             end_too_slow(connection)
@@ -288,7 +288,7 @@ cdef class Hub:
         except BaseException as error:
             self.tell_later(error, connection)
 
-    cdef int tell_crossed(self) except -1:
+    cdef int tell_backlogs(self) except -1:
         """Tell services of the backlogs that crossed a mark."""
         cdef set backlog_changed = self.backlog_changed
         if backlog_changed:

@@ -359,21 +359,24 @@ cdef int fan_out_late(list late, chunk_t *frame, bint compressed, const policy_t
 cdef Delivery fan_out_message(Members members, uint8_t opcode, object message, object exclude, object overflow,
                               object key):
     """What a broadcast of the service API does."""
-    cdef tally_t tally
     cdef policy_t policy
     cdef payload_t payload
-    cdef Py_ssize_t k = 0
     owner = message_payload(opcode, message, &payload)
     key = own_key(key)
     read_policy(overflow, key, &policy)
     if members.count == 0 and exclude is None:
         return ABSENT
-    cdef tuple left_out = as_connections(exclude)
+    return fan_out_lanes(members, &payload, as_connections(exclude), &policy)
+
+
+cdef Delivery fan_out_lanes(Members members, const payload_t *payload, tuple left_out, const policy_t *policy):
+    cdef tally_t tally
+    cdef Py_ssize_t k = 0
     tally.matched = tally.queued = 0
     tally.skips = bool(left_out)
     while k < members.lane_count:
         # Others run in between, who may add a lane
-        fan_out_lane(members, k, &payload, left_out, &policy, &tally)
+        fan_out_lane(members, k, payload, left_out, policy, &tally)
         k += 1
     return Delivery(tally.matched, tally.queued, tally.matched - tally.queued)
 

@@ -181,7 +181,6 @@ cdef int put_pending(Connection connection, const payload_t *payload) except -1:
     cdef bint borrow = length > BORROW_LEN and payload.owner is not NULL and not outlet.masking
     cdef uint32_t key = masking_key() if outlet.masking else 0
     cdef chunk_t *chunk
-    cdef uint8_t *end
     make_way(connection, length + MAX_HEADER_LEN, borrow)
     if outlet.state == SEALED:
         return 0
@@ -190,8 +189,7 @@ cdef int put_pending(Connection connection, const payload_t *payload) except -1:
     if borrow:
         return borrow_pending(connection, payload)
     chunk = own_pending(connection, length + MAX_HEADER_LEN)
-    end = put_frame(chunk.data + chunk.length, payload.kind, payload.data, length, outlet.masking, key)
-    chunk.length = end - chunk.data
+    chunk.length = put_frame(chunk.data + chunk.length, payload.kind, payload.data, length, outlet.masking, key) - chunk.data
     return 0
 
 
