@@ -21,10 +21,10 @@ from fastws import _speedups, ws
 from fastws._speedups import hub_of_thread
 from fastws.testing import connected_pair
 
-from . import certificates, checker, wires
-from .client import TLS, Client, open_connection, until
-from .services import Log
-from .wires import SMALL, narrow_socket
+from .kit import certificates, checker, wires
+from .kit.client import TLS, Client, open_connection, until
+from .kit.services import Log
+from .kit.wires import SMALL, narrow_socket
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent

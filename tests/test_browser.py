@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .browser import CHROMIUM, chromium
-from .client import until
-from .examples import example
+from .kit.browser import CHROMIUM, chromium
+from .kit.client import until
+from .kit.examples import example
 
 pytestmark = [
     pytest.mark.browser,

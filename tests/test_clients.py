@@ -9,9 +9,9 @@ import pytest
 
 from fastws import ws
 
-from .client import until, url
-from .peers import Aiohttp, Picows, Websockets
-from .services import Echo, Watch, at
+from .kit.client import until, url
+from .kit.peers import Aiohttp, Picows, Websockets
+from .kit.services import Echo, Watch, at
 
 ALL = pytest.mark.parametrize("peer", [Websockets, Aiohttp, Picows], ids=lambda peer: peer.__name__.lower())
 FRAGMENTING = pytest.mark.parametrize("peer", [Websockets, Picows], ids=lambda peer: peer.__name__.lower())

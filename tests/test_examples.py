@@ -11,8 +11,8 @@ from datetime import datetime
 
 import pytest
 
-from .client import tls_at, until, url, within
-from .examples import EXAMPLES, example
+from .kit.client import tls_at, until, url, within
+from .kit.examples import EXAMPLES, example
 
 
 async def http(server, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Put Node's `ws`, whose client tests/test_deflate_clients.py tries, into a directory and print where:
+# Put Node's `ws`, whose client tests/handshake/test_deflate_clients.py tries, into a directory and print where:
 #
 #   node_ws.sh [DIRECTORY]
 #

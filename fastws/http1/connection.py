@@ -168,7 +168,7 @@ class HttpProtocol(asyncio.Protocol):
         self._release = release
         self._reader = self._make_reader(peer)
         self._site.http_connections.add(self)
-        self._site.census.begin_handshake(self)
+        self._site.limits.begin_handshake(self)
         if self._site.closing:  # accepted just before the server stopped to listen
             self.shutdown()
             return
@@ -339,7 +339,7 @@ class HttpProtocol(asyncio.Protocol):
         """Count a WebSocket for the client that the proxy speaks for; the proxy itself is not counted."""
         self._release()  # an earlier attempt on the same connection may have taken one
         address = request.remote_address
-        release = self._site.census.enter(None if address is None else address[0])
+        release = self._site.limits.enter(None if address is None else address[0])
         self._release = release or uncounted
         if release is None:
             self._send(exchange, error_response(429, temporary=True))
@@ -529,7 +529,7 @@ class HttpProtocol(asyncio.Protocol):
     def _set_deadline(self, phase: Reading | _Waiting) -> None:
         self._armed = phase
         if phase is not Reading.HEAD:
-            self._site.census.end_handshake(self)
+            self._site.limits.end_handshake(self)
         if phase in (_Waiting.BLOCKED, _Waiting.CLOSING):
             self._unsent = self._transport.get_write_buffer_size()
         seconds = self._seconds(phase)
@@ -571,7 +571,7 @@ class HttpProtocol(asyncio.Protocol):
         self._done = True
         self._download = None
         self._site.deadlines.clear(self)
-        self._site.census.end_handshake(self)
+        self._site.limits.end_handshake(self)
         self._site.left(self)
         self._reader.close()
 

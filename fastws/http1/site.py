@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from .._speedups import Connection, Endpoint, service_context
 from ..net import kernel_backlog
 from ..net.deadlines import Deadlines
-from ..net.limits import Census
+from ..net.limits import Limits
 from ..net.turns import Turns
 from ..service.routing import Router
 from ..service.slowness import SlowHandlers
@@ -54,7 +54,7 @@ class Site:
         loop: the event loop of all connections; from `open` on, as are `deadlines`, `turns` and `refusals`.
         router: what is served where.
         options: of the server.
-        census: the count of handshakes, and of the connections of each address.
+        limits: the count of handshakes, and of the connections of each address.
         deadlines: the deadlines of the loop.
         turns: what a turn of the loop does for all connections together.
         refusals: the connections that are being turned away.
@@ -78,7 +78,7 @@ class Site:
         self.options = options
         self.services = services
         self.router = Router(services)
-        self.census = Census(options.max_handshakes, options.max_connections_per_address)
+        self.limits = Limits(options.max_handshakes, options.max_connections_per_address)
         self.redaction = Redaction(options.redacted_parameters)
         self.slow_handlers = SlowHandlers(options.slow_handler_time)
         self.proxies = TrustedProxies(options.proxy_headers, options.forwarded_field) if options.proxy_headers else None
@@ -123,14 +123,14 @@ class Site:
         if self.connection_count() >= self.options.max_connections:
             self.refusals.refuse(transport, error_response(503, temporary=True))
             return None
-        release = self.census.enter(self._counted_host(transport, address))
+        release = self.limits.enter(self._counted_host(transport, address))
         if release is None:
             self.refusals.refuse(transport, error_response(429, temporary=True))
         return release
 
     def _counted_host(self, transport: asyncio.Transport, address: tuple[str, int] | None) -> str | None:
         """Return whose connection it is, if connections are counted per address and it is not that of a proxy."""
-        if self.census.max_per_address is None:
+        if self.limits.max_per_address is None:
             return None
         if address is None:
             peer = transport.get_extra_info("peername")

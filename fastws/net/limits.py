@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from .deadlines import Waiting
 
-__all__ = ["Census", "address_key", "uncounted"]
+__all__ = ["Limits", "address_key", "uncounted"]
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # an IPv4 address in the form of IPv6 (RFC 4291 section 2.5.5.2)
 
 
-class Census:
+class Limits:
     """The counts of one server.
 
     Args:

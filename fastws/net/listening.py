@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .._speedups import SocketTransport
     from ..options import ServerOptions
     from .deadlines import Deadlines
-    from .limits import Census
+    from .limits import Limits
     from .tls import Tls
 
 __all__ = ["Listener"]
@@ -61,7 +61,7 @@ class Listener:
             a PROXY header told that.
         make_transport: makes a transport of the core's for a descriptor and a protocol; None if it cannot.
         tls: None for plain TCP.
-        census: counts connections that are on their way to HTTP.
+        limits: counts connections that are on their way to HTTP.
         deadlines: limit how long that may take.
     """
 
@@ -72,14 +72,14 @@ class Listener:
         make_protocol: _MakeProtocol,
         make_transport: _MakeTransport | None,
         tls: Tls | None,
-        census: Census,
+        limits: Limits,
         deadlines: Deadlines,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sockets = sockets
         if tls is not None:
             make_transport = None
-        self._opener = _Opener(self._loop, options, make_protocol, make_transport, tls, census, deadlines)
+        self._opener = _Opener(self._loop, options, make_protocol, make_transport, tls, limits, deadlines)
         self._paused = False
         self._short = False  # from the first pause until accepting went well for a while
         self._ceiling = sys.maxsize  # the lowest number of a descriptor that tells of a shortage
@@ -180,7 +180,7 @@ class _Opener:
         make_protocol: _MakeProtocol,
         make_transport: _MakeTransport | None,
         tls: Tls | None,
-        census: Census,
+        limits: Limits,
         deadlines: Deadlines,
     ) -> None:
         self.loop = loop
@@ -190,7 +190,7 @@ class _Opener:
         self._tls = tls
         self._timeouts = _tls_timeouts(loop, options)
         self._timeout = options.handshake_timeout
-        self._census = census
+        self._limits = limits
         self._deadlines = deadlines
         self._openings: dict[int, _Opening] = {}  # by descriptor
 
@@ -209,7 +209,7 @@ class _Opener:
         opening = _Opening(self, sock)
         self._openings[descriptor] = opening
         self._deadlines.set(opening, self._timeout)
-        self._census.begin_handshake(opening)
+        self._limits.begin_handshake(opening)
 
     def connect(self, descriptor: int, address: _Address, secure: bool | None) -> None:
         """Begin with HTTP on a transport of the core's."""
@@ -232,7 +232,7 @@ class _Opener:
 
     def ended(self, descriptor: int, opening: _Opening) -> None:
         self._deadlines.clear(opening)
-        self._census.end_handshake(opening)
+        self._limits.end_handshake(opening)
         # Another connection may have the descriptor already
         if self._openings.get(descriptor) is opening:
             del self._openings[descriptor]

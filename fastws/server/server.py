@@ -219,7 +219,7 @@ class Server:
         make_protocol = functools.partial(HttpProtocol, site)
         make_transport = hub.make_transport if hub.has_transports else None
         listener = Listener(
-            sockets.sockets, self._options, make_protocol, make_transport, self._tls, site.census, site.deadlines
+            sockets.sockets, self._options, make_protocol, make_transport, self._tls, site.limits, site.deadlines
         )
         site.on_connected = listener.connected
         shutdown = Shutdown(site, listener, sockets, self._lifecycle, self._patience)

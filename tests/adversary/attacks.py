@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ..client import BINARY, CLOSE, PING, PONG, REQUEST, TEXT, close_payload, frame
+from ..kit.client import BINARY, CLOSE, PING, PONG, REQUEST, TEXT, close_payload, frame
 from .hall import PATH
 
 BLOCK = 1 << 16  # bytes that a flood sends at a time

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from time import perf_counter
 from typing import Any
 
-from ..client import CLOSE, PING, PONG, TEXT, TLS, Client, close_payload, frame, open_connection, until, within
+from ..kit.client import CLOSE, PING, PONG, TEXT, TLS, Client, close_payload, frame, open_connection, until, within
 from .hall import PATH
 
 AT_ONCE = 3  # messages that a guest asks the echo of

@@ -13,7 +13,7 @@ import sys
 import fastws
 from fastws import _speedups, http, ws
 
-from .. import certificates
+from ..kit import certificates
 
 PATH = "/hall"
 CROWD = "crowd"
@@ -66,7 +66,7 @@ def present(server: fastws.Server) -> dict[str, int]:
     """Who is connected, and what is incomplete or unsent."""
     counts = _speedups.live_objects()
     here = {"websockets": len(server.connections(Hall)), "http": len(server.http_connections)}
-    here["handshakes"] = server._site.census.handshakes
+    here["handshakes"] = server._site.limits.handshakes
     return here | {name: counts[name] for name in ("chunks", "backlogs", "partials")}
 
 

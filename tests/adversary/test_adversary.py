@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
-from .. import certificates
-from ..client import TLS, until
+from ..kit import certificates
+from ..kit.client import TLS, until
 from .attacks import ATTACKS
 from .guests import guests
 from .hall import TIMEOUTS, Hall, present

@@ -17,7 +17,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from ..client import within
+from ..kit.client import within
 
 HERE = Path(__file__).parent
 # Where tools/clients.sh installs what it can

@@ -12,8 +12,8 @@ import pytest
 
 from fastws import http, ws
 
-from ..client import url
-from ..services import Log, at
+from ..kit.client import url
+from ..kit.services import Log, at
 from .drivers import CACHE, HERE, Driver
 
 MEBIBYTE = 1 << 20

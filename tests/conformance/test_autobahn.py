@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from ..services import Echo, at
+from ..kit.services import Echo, at
 from .exceptions import EXCEPTIONS
 from .wstest import run
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from fastws._speedups import build_close_payload, read_close_payload
 
-from .. import reference
-from ..reference import Violation
+from ..kit import reference
+from ..kit.reference import Violation
 
 NO_CODE = 1005
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from fastws._speedups import FrameReader
 
-from .. import reference
-from ..reference import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from ..kit import reference
+from ..kit.reference import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from .inputs import join, pieces, split
 
 LIMITS = (0, 1, 10, 125, 126, 1000, 65536, 1 << 20)  # bytes of a message

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from fastws import http, ws
 from fastws.http1.connection import HttpProtocol
 from fastws.http1.forwarded import TrustedProxies
-from fastws.net.limits import Census
+from fastws.net.limits import Limits
 from fastws.net.turns import Turns
 from fastws.options import ServerOptions
 from fastws.service.compile import compile
@@ -115,14 +115,14 @@ class Server:
         self.loop = Loop()
         self.turns = Turns(self.loop)
         self.http_connections: set[HttpProtocol] = set()
-        self.census = Census(max_handshakes=1, max_per_address=None)
+        self.limits = Limits(max_handshakes=1, max_per_address=None)
         self.websocket = None
 
     def left(self, protocol) -> None:
         self.http_connections.discard(protocol)
 
     def admit(self, transport, address) -> Callable[[], None]:
-        return self.census.enter(None)
+        return self.limits.enter(None)
 
     def context_of(self, owner) -> contextvars.Context:
         return contextvars.copy_context()
@@ -183,7 +183,7 @@ def outcome(parts, held: int):
     if server.websocket is None:
         protocol.connection_lost(None)
     assert not server.http_connections
-    assert server.census.handshakes == 0
+    assert server.limits.handshakes == 0
     # Who has sent the body already is not invited to
     responses = [without_date(written) for written in transport.writes if not written.startswith(b"HTTP/1.1 100 ")]
     return responses, websocket, transport.ended

@@ -10,8 +10,8 @@ import zlib
 
 from fastws._speedups import FrameReader
 
-from .. import reference
-from ..reference import BINARY, CONTINUATION, TEXT
+from ..kit import reference
+from ..kit.reference import BINARY, CONTINUATION, TEXT
 from .frames import KEY, LIMITS
 from .inputs import join, pieces, split
 

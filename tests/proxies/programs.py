@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..certificates import Files
+from ..kit.certificates import Files
 
 PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
 TIMEOUT = 20  # seconds

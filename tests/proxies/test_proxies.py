@@ -17,9 +17,9 @@ import pytest
 
 from fastws import http, ws
 
-from ..certificates import client_context, serial_of
-from ..client import CLOSE, TEXT, Client, close_payload, frame, open_connection, take_frame, within
-from ..services import Log
+from ..kit.certificates import client_context, serial_of
+from ..kit.client import CLOSE, TEXT, Client, close_payload, frame, open_connection, take_frame, within
+from ..kit.services import Log
 from .programs import PAGE, PROXIES, Proxy, free_port, running, write_certificates
 
 CLIENT = "127.0.0.2"  # no proxy has this address, and everything of 127.0.0.0/8 is this machine

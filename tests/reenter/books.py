@@ -11,8 +11,8 @@ import sys
 import zlib
 from dataclasses import dataclass, field
 
-from tests.client import take_frame
-from tests.reference import CLOSE, TEXT, parse_close
+from tests.kit.client import take_frame
+from tests.kit.reference import CLOSE, TEXT, parse_close
 
 NEVER = 1 << 62
 

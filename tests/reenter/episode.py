@@ -14,8 +14,8 @@ import time
 
 import fastws
 from fastws import GroupRemovedError, WrongThreadError, _speedups, http, ws
-from tests import certificates
-from tests.client import CLOSE, PING, REQUEST, TEXT, frame
+from tests.kit import certificates
+from tests.kit.client import CLOSE, PING, REQUEST, TEXT, frame
 
 from .books import Books, frames
 from .meddlers import meddling

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 import fastws
 from fastws import http, ws
 
-from ..client import BINARY, CLOSE, PING, REQUEST, TEXT, close_payload, frame, until, within
+from ..kit.client import BINARY, CLOSE, PING, REQUEST, TEXT, close_payload, frame, until, within
 
 AT_A_TIME = 200  # connections
 LIMITS = {"close_timeout": 0.5}
