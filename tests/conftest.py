@@ -33,6 +33,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if sys.platform != "win32":
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+SUITES = {"adversary", "fuzz", "reenter", "soak"}  # with clients of their own, which know no TLS
 MOST_PROCESSES = 4  # two a core, since half of the time they wait; but each of them collects all tests first
 
 # A slow machine is no failure: nothing generated is judged by its time.
@@ -66,8 +67,11 @@ def pytest_cmdline_main(config):
 
 
 def pytest_ignore_collect(collection_path, config):
-    # The suites in folders have clients of their own, which know no TLS
-    return True if config.getoption("tls") and collection_path.parent == FOLDER and collection_path.is_dir() else None
+    return (
+        True
+        if config.getoption("tls") and collection_path.parent == FOLDER and collection_path.name in SUITES
+        else None
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before they are chosen by their marks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 
@@ -99,6 +100,7 @@ async def test_what_was_dropped_and_what_is_left_is_counted(kind):
 
 @pytest.mark.asyncio(loop_factories=["uvloop"])
 @pytest.mark.plain("with TLS nothing is half sent by us")
+@pytest.mark.skipif(os.environ.get("FASTWS_TRANSPORT") == "loop", reason="its transports hold what is not counted")
 async def test_a_half_sent_message_that_is_over_the_budget_of_all_ends_at_once(narrow):
     """What is half sent may be larger than all that may wait; nobody else pays for it."""
     service = Patient()
