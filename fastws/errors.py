@@ -5,7 +5,6 @@
     FastWSError                         catch this to catch them all
     ├── ConfigurationError              (TypeError) a service or an option is wrong; raised before anything listens
     ├── HandshakeError                  the opening handshake is refused: an HTTP status instead of 101
-    ├── ProtocolError                   the peer broke the protocol: its close code; never reaches a handler
     ├── NoCurrentConnectionError        (RuntimeError) a function on "this connection" outside of a handler
     ├── WrongThreadError                (RuntimeError) called from another thread than the server's
     ├── NotServingError                 (RuntimeError) no server runs in this process, or none serves what was named
@@ -16,7 +15,7 @@
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service (`ConfigurationError`, `HandlerError` and the five about
-misuse) or the peer (`HandshakeError`, `ProtocolError`). What an error knows is in its attributes; `str(error)` makes a
+misuse) or the peer (`HandshakeError`). What an error knows is in its attributes; `str(error)` makes a
 sentence of them. This module imports nothing of fastws, so that every other module may import it.
 """
 
@@ -33,7 +32,6 @@ __all__ = [
     "HandshakeError",
     "NoCurrentConnectionError",
     "NotServingError",
-    "ProtocolError",
     "StartError",
     "WrongThreadError",
 ]
@@ -69,23 +67,6 @@ class HandshakeError(FastWSError):
     def __str__(self) -> str:
         reason = self.body.decode("latin-1").strip()
         return f"opening handshake refused with {self.status}" + (f": {reason}" if reason else "")
-
-
-class ProtocolError(FastWSError):
-    """The peer broke the protocol; the connection fails with a close code (RFC 6455 section 7.1.7).
-
-    Attributes:
-        code: the close code for the peer: 1002, 1007 or 1009.
-        reason: the constant text for the close frame.
-    """
-
-    def __init__(self, code: int, reason: str = "") -> None:
-        super().__init__(code, reason)
-        self.code = code
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.reason}" if self.reason else str(self.code)
 
 
 class _MisplacedCallError(FastWSError, RuntimeError):

@@ -9,8 +9,6 @@ from fastws import errors, http
 SENTENCES = [
     (errors.HandshakeError(403, (), b"no\n"), "opening handshake refused with 403: no"),
     (errors.HandshakeError(403), "opening handshake refused with 403"),
-    (errors.ProtocolError(1002, "reserved bits"), "1002 reserved bits"),
-    (errors.ProtocolError(1009), "1009"),
     (errors.NoCurrentConnectionError("push_text"), "ws.push_text acts on the connection whose handler runs"),
     (errors.WrongThreadError("push_text"), "use server.call_from_thread(push_text, ...)"),
     (errors.NotServingError("push_text"), "push_text needs a running server"),

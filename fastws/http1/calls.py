@@ -13,20 +13,40 @@ if TYPE_CHECKING:
     from ..service.model import Argument, Resource
     from .request import Request
 
-__all__ = ["call", "to_response"]
+__all__ = ["ResourceCall", "to_response"]
 
 
-def call(resource: Resource, request: Request) -> Any:
-    """Call a resource with the arguments that it names; a coroutine if it is async.
+class ResourceCall:
+    """The call of a resource that answers a request.
 
-    Raises:
-        Refuse: 404 for a path segment and 400 for a query parameter or body that cannot be converted.
-        Exception: whatever the resource raises.
+    Attributes:
+        owner: whose clients a broadcast of the handler goes to: those of the service of this resource.
+        handler: what is called.
     """
-    handler, arguments = resource.handler, resource.arguments
-    positional = [_value(arguments[name], request) for name in handler.positional]
-    keywords = {name: _value(arguments[name], request) for name in handler.keywords}
-    return handler.function(*positional, **keywords)
+
+    __slots__ = ("_arguments", "_request", "handler", "owner")
+
+    def __init__(self, resource: Resource, request: Request) -> None:
+        self.owner = resource
+        self.handler = resource.handler
+        self._arguments = resource.arguments
+        self._request = request
+
+    def run(self) -> Any:
+        """Call it with the arguments that it names; what it returns is awaited if that can be.
+
+        Raises:
+            Refuse: 404 for a path segment and 400 for a query parameter or body that cannot be converted.
+            Exception: whatever the resource raises.
+        """
+        handler, arguments, request = self.handler, self._arguments, self._request
+        positional = [_value(arguments[name], request) for name in handler.positional]
+        keywords = {name: _value(arguments[name], request) for name in handler.keywords}
+        return handler.function(*positional, **keywords)
+
+    def conclude(self, result: object) -> Response:
+        """Make a response of what came of it."""
+        return to_response(result)
 
 
 def _value(argument: Argument, request: Request) -> object:

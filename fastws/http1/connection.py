@@ -30,18 +30,18 @@ from ..handshake.server import accept, check
 from ..logs import Log
 from ..net.limits import uncounted
 from ..service.signature import is_awaitable
-from .calls import call, to_response
+from .calls import ResourceCall
 from .files import FileResponse
 from .heads import encode_head, error_response
 from .reader import Reading, RequestReader
 from .response import Refuse, Response
-from .upgrade import Upgrade, call_handler, conclude
+from .upgrade import UpgradeCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..handshake.server import Accepted
-    from ..service.model import Handler, Resource, Service
+    from ..service.model import Handler, Service
     from .reader import Exchange
     from .redaction import Redaction
     from .request import Request
@@ -63,6 +63,9 @@ FILE_PIECE: Final = 1 << 16  # bytes of a file that are read, and wait for the c
 
 # How long a client may take to end a connection that we ended, or make no progress in reading the last response.
 CLOSE_TIMEOUT: Final = 5.0  # seconds
+
+
+_Call = ResourceCall | UpgradeCall
 
 
 class _Waiting(enum.Enum):
@@ -309,9 +312,7 @@ class HttpProtocol(asyncio.Protocol):
         elif exchange.service is not None:
             self._upgrade(exchange, exchange.service, request)
         elif exchange.resource is not None:
-            resource = exchange.resource
-            calling = functools.partial(call, resource, request)
-            self._call(exchange, resource, resource.handler, calling, to_response)
+            self._call(exchange, ResourceCall(exchange.resource, request))
 
     def _upgrade(self, exchange: Exchange, service: Service, request: Request) -> None:
         if self._site.closing:
@@ -329,9 +330,7 @@ class HttpProtocol(asyncio.Protocol):
         if handler is None:
             self._open(service, request, accept(opening))
             return
-        upgrade = Upgrade(request, opening.offered(), opening.subprotocol)
-        calling = functools.partial(call_handler, handler, upgrade)
-        self._call(exchange, service, handler, calling, functools.partial(conclude, handler, opening, upgrade))
+        self._call(exchange, UpgradeCall(service, handler, opening, request))
         if self._task is not None:
             self._upgrading = _Upgrading(handler.label, service.upgrade.upgrade_timeout)
 
@@ -359,36 +358,23 @@ class HttpProtocol(asyncio.Protocol):
             self._transport, service, request, accepted, rest, address=address, on_release=self._release
         )
 
-    def _call(
-        self,
-        exchange: Exchange,
-        owner: Service | Resource,
-        handler: Handler,
-        calling: Callable[[], Any],
-        concluding: Callable[[Any], Response | Accepted],
-    ) -> None:
-        """Call a handler, and await what it returns if that can be; `concluding` makes of it what is to be done."""
+    def _call(self, exchange: Exchange, call: _Call) -> None:
+        """Call a handler, and await what it returns if that can be."""
         try:
-            context = self._site.context_of(owner)
-            result = self._site.slow_handlers.call(handler, context.run, calling)
+            context = self._site.context_of(call.owner)
+            result = self._site.slow_handlers.call(call.handler, context.run, call.run)
             if is_awaitable(result):
                 task = self._task = context.run(asyncio.ensure_future, result)
                 self._exchange = exchange
                 # Not in the context of the task: what opens then has nothing to do with it.
-                task.add_done_callback(functools.partial(self._finish, exchange, handler, concluding))
+                task.add_done_callback(functools.partial(self._finish, exchange, call))
                 return
-            outcome = concluding(result)
+            outcome = call.conclude(result)
         except (Exception, asyncio.CancelledError) as error:
-            outcome = _explain(error, handler)
+            outcome = _explain(error, call.handler)
         self._conclude(exchange, outcome)
 
-    def _finish(
-        self,
-        exchange: Exchange,
-        handler: Handler,
-        concluding: Callable[[Any], Response | Accepted],
-        task: asyncio.Future[Any],
-    ) -> None:
+    def _finish(self, exchange: Exchange, call: _Call, task: asyncio.Future[Any]) -> None:
         self._task = self._exchange = self._upgrading = None
         if self._lost:
             self._leave()
@@ -397,7 +383,7 @@ class HttpProtocol(asyncio.Protocol):
                 # Neither the client nor we did that, and nothing is known that could be answered.
                 self._transport.abort()
             return
-        self._conclude(exchange, _outcome(task, handler, concluding))
+        self._conclude(exchange, _outcome(task, call))
         self._pump()
 
     def _conclude(self, exchange: Exchange, outcome: Response | Accepted) -> None:
@@ -585,17 +571,15 @@ def _refusal(error: HandshakeError) -> Response:
     return response
 
 
-def _outcome(
-    task: asyncio.Future[Any], handler: Handler, concluding: Callable[[Any], Response | Accepted]
-) -> Response | Accepted:
+def _outcome(task: asyncio.Future[Any], call: _Call) -> Response | Accepted:
     # Not result(), which would raise it here: it would know this frame, which knows the task, which knows it
     failure = task.exception()
     if failure is not None:
-        return _explain(failure, handler)
+        return _explain(failure, call.handler)
     try:
-        return concluding(task.result())
+        return call.conclude(task.result())
     except Exception as error:
-        return _explain(error, handler)
+        return _explain(error, call.handler)
 
 
 def _explain(error: BaseException, handler: Handler) -> Response:

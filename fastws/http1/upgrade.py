@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..handshake.server import Accepted, Opening
-    from ..service.model import Handler
+    from ..service.model import Handler, Service
     from .request import Request
 
-__all__ = ["ResponseHeaders", "Upgrade", "call_handler", "conclude"]
+__all__ = ["ResponseHeaders", "Upgrade", "UpgradeCall"]
 
 
 class ResponseHeaders:
@@ -109,23 +109,41 @@ class Upgrade:
         return f"<Upgrade {REDACTION.redact(self.request.raw_target.decode('latin-1'))}>"
 
 
-def call_handler(handler: Handler, upgrade: Upgrade) -> Any:
-    """Call `on_upgrade` with the arguments that it names; a coroutine if it is async."""
-    given = {"request": upgrade.request, "upgrade": upgrade, **upgrade.request.path_parameters}
-    positional = [given[name] for name in handler.positional]
-    return handler.function(*positional, **{name: given[name] for name in handler.keywords})
+class UpgradeCall:
+    """The call of `on_upgrade`, which decides about an opening handshake that is in order.
 
-
-def conclude(handler: Handler, opening: Opening, upgrade: Upgrade, result: object) -> Accepted:
-    """Accept the opening handshake as `on_upgrade` wants it.
-
-    Raises:
-        TypeError: the handler returned something, such as False, that may have been meant as a refusal.
+    Attributes:
+        owner: the service.
+        handler: what is called.
+        upgrade: what it decides about.
     """
-    if result is not None:
-        raise TypeError(
-            f"{handler.label} returned {type(result).__name__}; on_upgrade lets the client in by returning None, "
-            f"and refuses it with raise http.Refuse(...)"
-        )
-    accepted = accept(opening._replace(subprotocol=upgrade.subprotocol), upgrade.headers.raw)
-    return accepted._replace(attributes=upgrade.attributes)
+
+    __slots__ = ("_opening", "handler", "owner", "upgrade")
+
+    def __init__(self, service: Service, handler: Handler, opening: Opening, request: Request) -> None:
+        self.owner = service
+        self.handler = handler
+        self._opening = opening
+        self.upgrade = Upgrade(request, opening.offered(), opening.subprotocol)
+
+    def run(self) -> Any:
+        """Call it with the arguments that it names; what it returns is awaited if that can be."""
+        upgrade = self.upgrade
+        given = {"request": upgrade.request, "upgrade": upgrade, **upgrade.request.path_parameters}
+        positional = [given[name] for name in self.handler.positional]
+        return self.handler.function(*positional, **{name: given[name] for name in self.handler.keywords})
+
+    def conclude(self, result: object) -> Accepted:
+        """Accept the opening handshake as it wants it.
+
+        Raises:
+            TypeError: the handler returned something, such as False, that may have been meant as a refusal.
+        """
+        if result is not None:
+            raise TypeError(
+                f"{self.handler.label} returned {type(result).__name__}; on_upgrade lets the client in by returning "
+                f"None, and refuses it with raise http.Refuse(...)"
+            )
+        upgrade = self.upgrade
+        accepted = accept(self._opening._replace(subprotocol=upgrade.subprotocol), upgrade.headers.raw)
+        return accepted._replace(attributes=upgrade.attributes)

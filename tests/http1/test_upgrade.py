@@ -6,7 +6,7 @@ import pytest
 
 from fastws import http, ws
 from fastws.handshake.server import Opening
-from fastws.http1.upgrade import Upgrade, call_handler, conclude
+from fastws.http1.upgrade import Upgrade, UpgradeCall
 from fastws.service.compile import compile
 
 from ..kit.services import at
@@ -18,8 +18,9 @@ def upgrade() -> Upgrade:
     return Upgrade(http.Request("GET", b"/", []), OPENING.offered(), OPENING.subprotocol)
 
 
-def handler(function):
-    return compile(at("/{room}")(type("Chat", (), {"check": ws.on_upgrade(function)}))).handlers["on_upgrade"]
+def calling(function):
+    service = compile(at("/{room}")(type("Chat", (), {"check": ws.on_upgrade(function)})))
+    return UpgradeCall(service, service.handlers["on_upgrade"], OPENING, http.Request("GET", b"/", []))
 
 
 def test_a_field_is_replaced_by_assignment_and_repeated_by_add():
@@ -78,11 +79,12 @@ def test_another_subprotocol_is_refused(subprotocol):
 
 
 def test_what_was_decided_stands_in_the_response():
-    asked = upgrade()
+    call = calling(lambda self: None)
+    asked = call.upgrade
     asked.headers["X-Version"] = "2"
     asked.subprotocol = "chat.v2"
     asked.attributes["user"] = "ada"
-    accepted = conclude(handler(lambda self: None), OPENING, asked, None)
+    accepted = call.conclude(None)
     assert accepted.response.endswith(
         b"\r\nSec-WebSocket-Accept: key=\r\nSec-WebSocket-Protocol: chat.v2\r\nX-Version: 2\r\n\r\n"
     )
@@ -93,12 +95,11 @@ def test_what_was_decided_stands_in_the_response():
 @pytest.mark.parametrize("result", [False, True, "no", http.Response("no", 403)])
 def test_a_result_is_a_mistake_and_lets_nobody_in(result):
     with pytest.raises(TypeError, match=r"Chat\.check returned .*; on_upgrade .* raise http\.Refuse"):
-        conclude(handler(lambda self: None), OPENING, upgrade(), result)
+        calling(lambda self: None).conclude(result)
 
 
 def test_arguments_come_by_name():
-    asked = upgrade()
-    asked.request.path_parameters = {"room": "lobby"}
-    got = call_handler(handler(lambda self, upgrade, room, *, request: (upgrade, room, request)), asked)
-    assert got == (asked, "lobby", asked.request)
-    assert call_handler(handler(lambda self: "nothing"), asked) == "nothing"
+    call = calling(lambda self, upgrade, room, *, request: (upgrade, room, request))
+    call.upgrade.request.path_parameters = {"room": "lobby"}
+    assert call.run() == (call.upgrade, "lobby", call.upgrade.request)
+    assert calling(lambda self: "nothing").run() == "nothing"
