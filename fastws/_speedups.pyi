@@ -65,14 +65,14 @@ class _Deflate(Protocol):
     @property
     def receive_takeover(self) -> bool: ...
 
-# What may happen to a message that does not fit into a backlog.
+# Policies for a message that does not fit into a backlog.
 OVERFLOWS: Final[tuple[str, ...]]
 
 # --- What users hold.
 
 @final
 class Delivery:
-    """What became of a push; true when it matched anybody.
+    """The fate of a push; true when it matched anybody.
 
     A frame counts as queued once it is on its way to the kernel: collected for the end of the turn, sent, or waiting
     within `max_backlog`. It is dropped for a connection that is closing, or that reads too slowly. What was queued may
@@ -169,7 +169,7 @@ class Connection:
         """The names of the groups that it is in."""
     @property
     def attributes(self) -> dict[str, Any]:
-        """What the service likes to remember of this client; fastws never looks at it."""
+        """Anything that the service likes to remember of this client; fastws never looks at it."""
     @property
     def buffered(self) -> int:
         """Bytes of frames that the kernel has not taken yet: what `max_backlog` and `high_water` bound."""
@@ -433,7 +433,7 @@ def close_connection_group(group: str, code: int = 1000, reason: str = "") -> in
 
 @final
 class Hub:
-    """What all connections of one event loop share."""
+    """The hub of an event loop, which all of its connections share."""
 
     def __new__(
         cls,
@@ -506,7 +506,7 @@ class Hub:
 
 @final
 class SocketTransport:
-    """What an asyncio.Transport is to the protocols of a server, for an accepted socket on a loop of uvloop's.
+    """A transport for an accepted socket on a loop of uvloop's, as asyncio.Transport is one to a server's protocols.
 
     The differences: `pause_writing` is called whenever something waits, there are no write buffer limits, and of the
     extra information there is only "peername".
@@ -533,7 +533,7 @@ class SocketTransport:
 
 @final
 class Endpoint:
-    """What all connections of one service share: handlers, limits, and the set of all of them."""
+    """A service as its connections share it: handlers, limits, and the set of all of them."""
 
     def __new__(
         cls,

@@ -16,7 +16,7 @@ __all__ = ["LOG_FORMAT", "SLOW_HANDLER", "UNHANDLED_MESSAGE", "UNUSED_RESULT", "
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-# What the core and the layer above it both say.
+# Sentences that the core and the layer above it both say.
 SLOW_HANDLER: Final = (
     "%s held up the event loop for %.2f seconds, in which nobody else was served; have it await what takes long, or "
     "give that to asyncio.to_thread (slow_handler_time is the option that says how long is too long)"

@@ -165,7 +165,7 @@ def _origin(value: str) -> str:
 
 
 class Option(NamedTuple):
-    """What is known of an option besides its name and its type."""
+    """An option, besides its name and its type."""
 
     default: Any
     check: Callable[[Any], Any] = _as_given

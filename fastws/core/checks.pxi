@@ -1,5 +1,5 @@
-# What holds between any two steps of the core. Asked in debug builds only, where a breach ends the process on the spot;
-# in all others these functions are never called, and the compiler drops them.
+# Conditions that hold between any two steps of the core. Debug builds ask for them, where a breach ends the process on
+# the spot; in all others these functions are never called, and the compiler drops them.
 
 cdef extern from *:
     """
@@ -29,7 +29,7 @@ cdef void check_reader(const reader_t *reader) noexcept:
 
 
 cdef void check_outlet(const outlet_t *outlet) noexcept:
-    """What waits was counted, byte by byte; frames collect only while nothing waits before them."""
+    """All that waits was counted, byte by byte; frames collect only while nothing waits before them."""
     cdef const backlog_t *backlog = outlet.backlog
     cdef const chunk_t *chunk
     cdef size_t queued = outlet.handed

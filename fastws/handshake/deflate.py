@@ -24,7 +24,7 @@ LARGEST: Final = 15
 
 
 class Options(Protocol):
-    """What the negotiation reads of a service's options; `options.UpgradeOptions` is one."""
+    """A service's options as the negotiation reads them; `options.UpgradeOptions` is one."""
 
     @property
     def compression(self) -> str | None:
@@ -36,7 +36,7 @@ class Options(Protocol):
 
 
 class Deflate(NamedTuple):
-    """What was negotiated.
+    """The outcome of a negotiation.
 
     Attributes:
         response: the value of the ``Sec-WebSocket-Extensions`` that accepts it.

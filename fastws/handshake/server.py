@@ -24,7 +24,7 @@ __all__ = ["Accepted", "Opening", "Request", "UpgradeOptions", "accept", "check"
 
 
 class Request(Protocol):
-    """What the handshake reads of a request; `fastws.http.Request` is one."""
+    """A request as the handshake reads it; `fastws.http.Request` is one."""
 
     @property
     def method(self) -> str:
@@ -40,7 +40,7 @@ class Request(Protocol):
 
 
 class UpgradeOptions(Protocol):
-    """What the handshake reads of a service's options; `options.UpgradeOptions` is one."""
+    """A service's options as the handshake reads them; `options.UpgradeOptions` is one."""
 
     @property
     def subprotocols(self) -> tuple[str, ...]:

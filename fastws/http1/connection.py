@@ -55,7 +55,7 @@ access_logger = Log("fastws.access")
 # How many requests of one client are answered until all others have had their turn; no more than a piece is read then.
 A_TURN: Final = 8
 
-# What is as much work as an answer (Turns).
+# As much work as an answer (Turns).
 INPUT_OF_ONE: Final = 1024  # bytes that are read
 OUTPUT_OF_ONE: Final = 16384  # and that are written
 
@@ -69,7 +69,7 @@ _Call = ResourceCall | UpgradeCall
 
 
 class _Waiting(enum.Enum):
-    """What is waited for besides what the client is to send (`Reading`)."""
+    """Things to wait for besides what the client is to send (`Reading`)."""
 
     UPGRADING = enum.auto()
     HANDLING = enum.auto()

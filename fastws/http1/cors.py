@@ -26,7 +26,7 @@ _ALWAYS_ALLOWED: Final = ("Content-Type",)
 
 
 class Cors:
-    """Who may read the answers of a resource, and what they may send; `http.cors` tells of the arguments.
+    """Rules on who may read the answers of a resource, and what they may send; `http.cors` tells of the arguments.
 
     Raises:
         ConfigurationError: one of them is not what it may be; the message names it.

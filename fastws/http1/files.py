@@ -2,11 +2,11 @@
 
 Nothing leads out of the directory. A name is opened segment by segment, each in the folder that the one before it
 opened, and no symbolic link is followed on the way: what is checked is what is opened, whoever renames what meanwhile.
-Dot segments and escaped slashes never come as far as here (`routing`).
+Dot segments and escaped slashes never come as far as here (`service.paths`).
 
 Files are found and opened in a thread, for a disk or a network may take its time. They are sent piece by piece
-(`http1`): a piece that the kernel has in memory is read at once, any other one in a thread, and the next one when the
-client has taken this one.
+(`connection`): a piece that the kernel has in memory is read at once, any other one in a thread, and the next one when
+the client has taken this one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FOLDER: Final = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDON
 # A FIFO that nobody writes to must not hold us up.
 _FILE: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
-# What makes a name none of ours, as opposed to a failure.
+# Errors that make a name none of ours, as opposed to a failure.
 _ABSENT: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENXIO}
 )
@@ -56,7 +56,7 @@ _WELL_KNOWN: Final = ".well-known"
 
 
 class OpenFile:
-    """What was opened, closed with the last reference to it: a thread may still read when a connection ends."""
+    """An open file, closed with the last reference to it: a thread may still read when a connection ends."""
 
     __slots__ = ("_descriptor", "mode", "modified", "size")
 
@@ -109,7 +109,7 @@ class FileResponse(Response):
 
 
 class Answer(NamedTuple):
-    """What answers a request: a status, fields, and a part of a file where there is one to send."""
+    """An answer: a status, fields, and a part of a file where there is one to send."""
 
     status: int
     fields: _Fields

@@ -1,4 +1,4 @@
-"""Whom a proxy speaks for: the client's address and scheme out of ``Forwarded`` (RFC 7239) or ``X-Forwarded-*``.
+"""The client that a proxy speaks for: its address and scheme out of ``Forwarded`` (RFC 7239) or ``X-Forwarded-*``.
 
 Each proxy appends the address that it saw to what it was sent, so that the right end of a list is known and its left
 end is whatever the client wrote. The list is walked from the right while the address that wrote an entry is trusted:
@@ -58,7 +58,7 @@ class ContradictionError(ValueError):
 
 
 class Client(NamedTuple):
-    """Whom a proxy speaks for.
+    """A client that a proxy speaks for.
 
     Attributes:
         address: host and port; the port is 0 where none is told. None on a Unix socket whose peer speaks for nobody.
@@ -70,7 +70,7 @@ class Client(NamedTuple):
 
 
 class _Hop(NamedTuple):
-    """What one proxy wrote: the node that it saw, or None for one that cannot be read, and the scheme."""
+    """One proxy's words: the node that it saw, or None for one that cannot be read, and the scheme."""
 
     node: str | None
     scheme: str | None

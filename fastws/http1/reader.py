@@ -48,7 +48,7 @@ HEAD_PIECE: Final = 1 << 12
 
 
 class Reading(enum.Enum):
-    """What is being read."""
+    """The part of a request that is being read."""
 
     HEAD = enum.auto()
     BODY = enum.auto()

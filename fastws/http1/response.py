@@ -1,4 +1,4 @@
-"""What answers a request, and the refusal that a handler raises."""
+"""The response to a request, and the refusal that a handler raises."""
 
 from __future__ import annotations
 

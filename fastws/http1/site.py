@@ -1,4 +1,4 @@
-"""What all connections of a server share: what is served where, who is admitted, the clocks, the way to a WebSocket."""
+"""The site that all connections of a server share: its paths, its limits, its clocks, and the way to a WebSocket."""
 
 from __future__ import annotations
 

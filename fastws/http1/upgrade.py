@@ -1,4 +1,4 @@
-"""What a service decides about a client before its WebSocket opens: `on_upgrade`.
+"""`on_upgrade`: a service decides about a client before its WebSocket opens.
 
 The handler runs between the checks of the opening handshake and its response. It lets the client in by returning None.
 Everything else keeps the client out, so that a mistake never opens a door: `http.Refuse` is the answer that the service
@@ -86,7 +86,7 @@ class Upgrade:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What becomes `Connection.attributes`: this dict itself."""
+        """The dict that becomes `Connection.attributes`."""
         return self._attributes
 
     @property

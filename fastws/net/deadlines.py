@@ -23,7 +23,7 @@ LATE: Final = 0.01  # seconds that a tick may come after its time before the loo
 
 
 class Waiting(Protocol):
-    """What can wait for a deadline: anything hashable with `on_deadline`."""
+    """Anything hashable with `on_deadline` can wait for a deadline."""
 
     def on_deadline(self) -> None:
         """Do what is to be done when the time has come."""

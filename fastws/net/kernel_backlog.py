@@ -1,4 +1,4 @@
-"""What may lie unsent in the kernel for each client: which option says so, and how the kernel is told.
+"""Bytes that may lie unsent in the kernel for each client: which option says so, and how the kernel is told.
 
 The kernel takes up to 4 MB for a client that is slow, and the policies of `overflow` see none of it: what lies there is
 neither replaced nor dropped, and ages. `TCP_NOTSENT_LOWAT` bounds it. What is on its way and what the client's kernel

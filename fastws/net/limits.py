@@ -1,4 +1,4 @@
-"""Who is connected: handshakes in progress, and how many connections each address has.
+"""Limits on connections: how many are in a handshake, and how many each address has.
 
 Nothing is kept for a WebSocket unless connections are counted per address, and then it is what gives its place back.
 """

@@ -196,7 +196,7 @@ class _Opener:
 
     @property
     def tls_options(self) -> dict[str, Any]:
-        """What makes a transport of the loop speak TLS, with the certificate of this moment."""
+        """Options that have a transport of the loop speak TLS, with the certificate of this moment."""
         return {} if self._tls is None else {"ssl": self._tls.context, **self._timeouts}
 
     def open(self, descriptor: int) -> None:

@@ -43,7 +43,7 @@ class Header(NamedTuple):
 
 
 class MalformedHeaderError(Exception):
-    """What came is no header of the PROXY protocol."""
+    """These bytes are no header of the PROXY protocol."""
 
 
 def read_header(data: bytes) -> Header | None:

@@ -22,7 +22,7 @@ _Path = str | os.PathLike[str]
 
 
 class Files(NamedTuple):
-    """Where a certificate is.
+    """The files of a certificate.
 
     Attributes:
         certfile: PEM, the certificate and those that vouch for it up to the root.
@@ -36,7 +36,7 @@ class Files(NamedTuple):
 
 
 class Tls:
-    """What a server needs for TLS.
+    """The TLS of a server.
 
     Args:
         files: the certificate, None when the context has one.

@@ -1,4 +1,4 @@
-"""Where a server listens, for people: a line for each WebSocket and HTTP resource."""
+"""Addresses of a server, for people: a line for each WebSocket and HTTP resource."""
 
 from __future__ import annotations
 

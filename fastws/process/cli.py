@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-# What listen() fails with when the address is to blame.
+# Errors of listen() for which the address is to blame.
 _ADDRESS_ERRORS: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL})
 
 

@@ -1,4 +1,4 @@
-"""What the `fastws` command takes: its arguments, and the options of the server among them.
+"""Arguments of the `fastws` command, and the options of the server among them.
 
 An option that is not given is left to the server, whose default the help shows.
 """

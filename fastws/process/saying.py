@@ -1,4 +1,4 @@
-"""What the command says, as far as there is anybody to hear it.
+"""Words of the command, as far as there is anybody to hear them.
 
 Standard streams may be closed, replaced, or a pipe whose reader has gone. None of that is a reason not to serve.
 """

@@ -1,4 +1,4 @@
-"""What a user holds: services at an address, and their life.
+"""The server that a user holds: services at an address, from their beginning to their end.
 
 - `server`: the `Server` and `serve`.
 - `lifecycle`: `on_start` and `on_stop`. `shutdown`: the end, step by step; `patience`: for how long it waits.

@@ -1,4 +1,4 @@
-"""What a server shows of its names and groups: mappings that may be iterated while connections come and go."""
+"""Names and groups as a server shows them: mappings that may be iterated while connections come and go."""
 
 from __future__ import annotations
 

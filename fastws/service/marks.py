@@ -1,4 +1,4 @@
-"""What the decorators of `ws` and `http` leave behind: marks on a class and on its methods.
+"""Marks on a class and on its methods, which the decorators of `ws` and `http` leave behind.
 
 What they decorate returns unchanged, so that a handler stays a plain method that a test may call. `compile` reads the
 marks when the class is served.
@@ -35,14 +35,14 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class UpgradePath(NamedTuple):
-    """What ``ws.upgrade_path`` was given."""
+    """The arguments of ``ws.upgrade_path``."""
 
     path: str
     options: UpgradeOptions
 
 
 class Mark(NamedTuple):
-    """What a decorator says about a method: a name in `EVENTS`, ``"cors"``, or method and path of an HTTP resource."""
+    """A decorator's word about a method: a name in `EVENTS`, ``"cors"``, or method and path of an HTTP resource."""
 
     event: str | tuple[str, str]
     options: object = None

@@ -1,4 +1,4 @@
-"""What a class becomes when it is served: a `Service`, its handlers and its resources."""
+"""The model of a class that is served: a `Service`, its handlers and its resources."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ class Argument:
 
     @property
     def missing(self) -> str:
-        """What a client is told that does not give it."""
+        """The answer to a client that does not give it."""
         return f"query parameter {self.name!r} is missing\n"
 
     @property
     def malformed(self) -> str:
-        """What a client is told that gives something else."""
+        """The answer to a client that gives something else."""
         return f"query parameter {self.name!r} is malformed\n"
 
 
 class Bundle:
-    """What answers GET at a path and all below it, such as the files of a directory.
+    """An answer to GET at a path and all below it, such as the files of a directory.
 
     Attributes:
         path: joined to the base path.
@@ -86,7 +86,7 @@ class Bundle:
 
 
 class CorsRules(Protocol):
-    """Which pages of other origins may read an answer; `http.cors` makes them."""
+    """Rules on which pages of other origins may read an answer; `http.cors` makes them."""
 
     def fields(self, request: Any, response: Any) -> list[tuple[bytes, bytes]]:
         """Return what the response to a request says besides."""

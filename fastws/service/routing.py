@@ -22,7 +22,7 @@ __all__ = ["Match", "Route", "Router"]
 
 
 class Route:
-    """What is served at one path: a service's WebSocket, HTTP resources by method, or both."""
+    """All that is served at one path: a service's WebSocket, HTTP resources by method, or both."""
 
     __slots__ = ("resources", "template", "upgrade")
 

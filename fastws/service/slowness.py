@@ -1,4 +1,4 @@
-"""Who keeps the loop for long outside of the core: HTTP resources and `on_upgrade`, timed call by call."""
+"""Handlers outside of the core that keep the loop for long: HTTP resources and `on_upgrade`, timed call by call."""
 
 from __future__ import annotations
 

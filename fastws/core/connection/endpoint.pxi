@@ -1,4 +1,4 @@
-# What the connections of one service share: its handlers and limits, decided once, and the set of all of them.
+# A service as its connections share it: its handlers and limits, decided once, and the set of all of them.
 
 @cython.final
 cdef class Endpoint:

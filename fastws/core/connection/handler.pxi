@@ -224,7 +224,7 @@ cdef HandlerTask park(Hub hub):
 
 
 cdef object coroutine_of(object result):
-    """What is to be stepped if a handler returned something to await, or None."""
+    """The coroutine to step if a handler returned something to await, or None."""
     if PyCoro_CheckExact(result):
         return result
     if isinstance(result, (str, bytes, bytearray, memoryview)) or not inspect.isawaitable(result):

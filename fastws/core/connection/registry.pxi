@@ -56,7 +56,7 @@ cdef Members current_members(str function):
 
 
 cdef list calling_endpoints(str function):
-    """Where the service is served in one of whose methods we are, whoever called that. For want of a handler only."""
+    """The endpoints of the service in one of whose methods we are, whoever called that. For want of a handler only."""
     cdef dict services
     error = wrong_place(function)
     if error is not None:
@@ -75,7 +75,7 @@ cdef list calling_endpoints(str function):
 
 
 cdef list endpoints_of(object target, str function):
-    """Where a class or an instance is served on this loop: a class may be so in several servers."""
+    """The endpoints of a class or an instance on this loop: several servers may serve a class."""
     cdef list endpoints
     if target is None:
         return calling_endpoints(function)

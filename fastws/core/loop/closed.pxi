@@ -5,7 +5,7 @@
 # uvloop knows only its own handles, and libuv closes no loop that has any, so ours are closed first.
 
 cdef object closing_of(loop):
-    """What we put in front of the loop's own close, or None."""
+    """Our guard in front of the loop's own close, or None."""
     close = getattr(loop, "__dict__", {}).get("close")
     return close if type(close) is CloseGuard else None
 

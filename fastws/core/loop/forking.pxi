@@ -1,4 +1,4 @@
-# A child of a fork has all that its parent has, and no part in it: `fastws/forking.py` says what becomes of what. Here is
+# A child of a fork has all that its parent has, and no part in it: `net/forking.py` says what becomes of what. Here is
 # what concerns the core: its hubs are nobody's any more, and who comes back to one ends.
 #
 # Python tells of its own forks. One that a library makes past Python is noticed where the child comes to the core first:

@@ -1,5 +1,5 @@
-# What all connections of one event loop share: the receive buffer, the list of those with frames to send at the end of
-# the turn, the coarse timer, the registries of names and groups, and the thread that all of it belongs to.
+# The hub of an event loop, shared by all of its connections: the receive buffer, the list of those with frames to send at
+# the end of the turn, the coarse timer, the registries of names and groups, and the thread that all of it belongs to.
 #
 # A turn. Within a turn of the loop frames collect: those of a connection whose own read callback runs are sent when that
 # callback ends, all others by flush(), which runs once behind the callbacks of the turn. A lone push outside of any
@@ -301,7 +301,7 @@ cdef class Hub:
         return 0
 
     cdef void tell_later(self, object error, Connection connection) noexcept:
-        """What went wrong with one of many is told in a later turn: first the others get what is theirs."""
+        """Tell in a later turn what went wrong with one of many: first the others get what is theirs."""
         if isinstance(error, Exception):
             report_error(self, error, connection.transport, connection)
         else:

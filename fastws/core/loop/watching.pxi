@@ -1,4 +1,4 @@
-# Who keeps the loop for long: while a handler runs nobody else is served, and a handler that blocks is a mistake that is
+# Handlers that keep the loop for long: while one runs nobody else is served, and a handler that blocks is a mistake that is
 # easily made and hardly found. It is told of once, with its name and time.
 #
 # No message pays for that. Calls of one handler that follow each other in one callback are one stretch, and the clock is

@@ -1,4 +1,4 @@
-# What waits for a peer that does not read: chunks by reference, in order, within budgets (docs/design.md, "Slow clients").
+# The backlog of a peer that does not read: chunks by reference, in order, within budgets (docs/design.md, "Slow clients").
 #
 # Theory of operation. A backlog is a ring of chunks. A frame that is broadcast to a thousand slow peers is one chunk in a
 # thousand rings. Two budgets bound it. `max_backlog` of the connection counts the bytes of frames that wait for it, as
@@ -47,7 +47,7 @@ PLAINLY.key = NULL
 
 
 cdef int read_policy(object overflow, object key, policy_t *policy) except -1:
-    """What a push says of the message; a key alone means to conflate. It is own_key()'s, and the caller keeps it."""
+    """A push's word about its message; a key alone means to conflate. It is own_key()'s, and the caller keeps it."""
     policy.overflow = OVERFLOW_AS_SERVICE
     policy.key = NULL
     if overflow is not None:

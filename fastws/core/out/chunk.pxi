@@ -116,7 +116,7 @@ cdef inline void chunk_release(chunk_t *chunk) noexcept:
 
 
 cdef chunk_t *chunk_rest(chunk_t *chunk, size_t *offset) noexcept:
-    """What follows *offset, to be kept: the chunk itself, or a copy where most of a sole holder's room is idle.
+    """The rest behind *offset, to be kept: the chunk itself, or a copy where most of a sole holder's room is idle.
 
     The last byte that was sent is kept, too: an offset tells of what is half sent.
     """

@@ -1,4 +1,4 @@
-# What became of a push.
+# The fate of a push.
 
 @cython.final
 @cython.freelist(8)

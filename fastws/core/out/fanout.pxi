@@ -358,7 +358,7 @@ cdef int fan_out_late(list late, chunk_t *frame, bint compressed, const policy_t
 
 cdef Delivery fan_out_message(Members members, uint8_t opcode, object message, object exclude, object overflow,
                               object key):
-    """What a broadcast of the service API does."""
+    """Broadcast for the service API."""
     cdef policy_t policy
     cdef payload_t payload
     owner = message_payload(opcode, message, &payload)

@@ -1,4 +1,4 @@
-# What a push is given: texts, bytes and keys, as something that nobody can change or answer for.
+# Texts, bytes and keys that a push is given, as something that nobody can change or answer for.
 
 ctypedef struct payload_t:
     uint8_t kind               # of the frame: its opcode, and RSV1 where the data is compressed

@@ -282,7 +282,7 @@ cdef int push_bytes(Connection connection, bytes data) except -1:
 
 
 cdef inline int reply_text(Connection connection, str text) except -1:
-    """What a handler returned, as the service says and without a key."""
+    """Push what a handler returned, as the service says and without a key."""
     cdef payload_t payload
     owner = text_payload(text, &payload)
     push_message(connection, &payload, &PLAINLY)
@@ -297,7 +297,7 @@ cdef inline int reply_bytes(Connection connection, bytes data) except -1:
 
 
 cdef Delivery deliver(Connection connection, uint8_t opcode, object message, object overflow, object key):
-    """What a push of the service API does; what is wrong with it is told also where nobody (None) would get it."""
+    """Push for the service API; what is wrong with a push is told also where nobody (None) would get it."""
     cdef policy_t policy
     cdef payload_t payload
     owner = message_payload(opcode, message, &payload)
