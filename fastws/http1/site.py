@@ -65,14 +65,13 @@ class Site:
         kernel_backlog: bytes that may lie unsent in the kernel for whoever connects; 0 is any number.
         http_connections: all connections that speak HTTP now; each adds itself.
         endpoints: what the connections of each service share.
-        on_connected: told of each transport that has come as far as HTTP.
+        on_connected: told of each transport that has come as far as HTTP, where something comes before that.
     """
 
     loop: asyncio.AbstractEventLoop
     deadlines: Deadlines
     turns: Turns
     refusals: Refusals
-    on_connected: Callable[[asyncio.BaseTransport], None]
 
     def __init__(self, services: tuple[Service, ...], options: ServerOptions) -> None:
         self.options = options
@@ -87,6 +86,7 @@ class Site:
         self.http_connections: set[HttpConnection] = set()
         self.endpoints: dict[Service, Endpoint] = {}
         self._owners = {id(owner): service for service in services for owner in (service, *service.resources)}
+        self.on_connected: Callable[[asyncio.BaseTransport], None] | None = None
         self._emptied: asyncio.Future[None] | None = None  # while somebody waits for it
 
     def open(self, loop: asyncio.AbstractEventLoop, hub: Hub) -> None:
@@ -119,7 +119,8 @@ class Site:
         Returns:
             What gives the place back, to be called once; None when there is none, and the client is being turned away.
         """
-        self.on_connected(transport)
+        if self.on_connected is not None:
+            self.on_connected(transport)
         if self.connection_count() >= self.options.max_connections:
             self.refusals.refuse(transport, error_response(503, temporary=True))
             return None
@@ -187,7 +188,8 @@ class Site:
     def left(self, connection: HttpConnection) -> None:
         """Forget an HTTP connection that has ended or is a WebSocket now."""
         self.http_connections.discard(connection)
-        self._note_end()
+        if self._emptied is not None:
+            self._note_end()
 
     def connection_count(self) -> int:
         """How many connections there are, HTTP and WebSocket, without those that are being turned away."""

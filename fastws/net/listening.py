@@ -101,6 +101,11 @@ class Listener:
         """Let go of connections that are on their way to HTTP; returns the tasks that end by that."""
         return self._opener.give_up()
 
+    @property
+    def has_openings(self) -> bool:
+        """Whether something comes before HTTP, the PROXY protocol or TLS, so that `connected` wants to be told."""
+        return not self._opener.opens_at_once
+
     def connected(self, transport: asyncio.BaseTransport) -> None:
         """Note that a connection has come as far as HTTP."""
         self._opener.connected(transport)
@@ -187,6 +192,7 @@ class _Opener:
         self.make_protocol = make_protocol
         self.make_transport = make_transport
         self.proxy_protocol = options.proxy_protocol
+        self.opens_at_once = make_transport is not None and not options.proxy_protocol
         self._tls = tls
         self._timeouts = _tls_timeouts(loop, options)
         self._timeout = options.handshake_timeout
@@ -200,7 +206,7 @@ class _Opener:
         return {} if self._tls is None else {"ssl": self._tls.context, **self._timeouts}
 
     def open(self, descriptor: int) -> None:
-        if self.make_transport is not None and not self.proxy_protocol:
+        if self.opens_at_once:
             self.connect(descriptor, None, None)
             return
         sock = socket.socket(fileno=descriptor)

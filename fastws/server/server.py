@@ -221,7 +221,7 @@ class Server:
         listener = Listener(
             sockets.sockets, self._options, make_protocol, make_transport, self._tls, site.limits, site.deadlines
         )
-        site.on_connected = listener.connected
+        site.on_connected = listener.connected if listener.has_openings else None
         shutdown = Shutdown(site, listener, sockets, self._lifecycle, self._patience)
         try:
             self.addresses = [address_of(sock) for sock in sockets.sockets]

@@ -2,7 +2,7 @@
 #
 # Pushes never wait and never raise because of the recipient: they say whether the frame was taken.
 
-cdef bint push_message(Connection connection, const payload_t *payload, const policy_t *policy) except *:
+cdef inline bint push_message(Connection connection, const payload_t *payload, const policy_t *policy) except *:
     """A text or binary message, compressed where that was negotiated; the caller keeps its owner alive.
 
     False when it is dropped.
@@ -18,7 +18,7 @@ cdef bint push_message(Connection connection, const payload_t *payload, const po
     return push_frame(connection, payload, policy)
 
 
-cdef bint push_frame(Connection connection, const payload_t *payload, const policy_t *policy) except *:
+cdef inline bint push_frame(Connection connection, const payload_t *payload, const policy_t *policy) except *:
     """A whole message in one frame; False when it is dropped."""
     cdef outlet_t *outlet = &connection.outlet
     cdef chunk_t *chunk
@@ -174,7 +174,7 @@ cdef inline bint joins_pending(const outlet_t *outlet, size_t length) noexcept:
     return outlet.pending is not NULL and chunk_joins(outlet.pending, length + MAX_HEADER_LEN, 1)
 
 
-cdef int put_pending(Connection connection, const payload_t *payload) except -1:
+cdef inline int put_pending(Connection connection, const payload_t *payload) except -1:
     """Join a frame to those pending; a payload that is not short stays with its owner, if there is one."""
     cdef outlet_t *outlet = &connection.outlet
     cdef size_t length = payload.length
