@@ -26,6 +26,7 @@ _Path = str | os.PathLike[str]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 AUTO: Final = "auto"
+MAX_FLOAT: Final = sys.float_info.max
 MAX_FANOUT_THREADS: Final = 15  # the core has room for so many
 
 
@@ -63,7 +64,7 @@ def _number_of(unit: str) -> Callable[[Any], int]:
 
 def _above_zero(what: str) -> Callable[[Any], float]:
     def check(value: Any) -> float:
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < float("inf"):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= MAX_FLOAT:
             raise _UnfitError(f"give {what} above 0")
         return value
 
@@ -75,7 +76,9 @@ def _or_none(check: Callable[[Any], Any], what_for: str = "") -> Callable[[Any],
         try:
             return None if value is None else check(value)
         except _UnfitError as error:
-            raise _UnfitError(f"{error}, or None{what_for}", *error.values) from None
+            if error.values:  # one of several, which cannot be None
+                raise
+            raise _UnfitError(f"{error}, or None{what_for}") from None
 
     return check_or_none
 

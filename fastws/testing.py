@@ -14,10 +14,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._speedups import Connection, Endpoint, hub_of_thread
-from .options import ServerOptions
 from .service.compile import compile
 
 __all__ = ["MemoryTransport", "connected_pair"]
@@ -157,6 +156,13 @@ def memory_transports(loop: asyncio.AbstractEventLoop) -> tuple[MemoryTransport,
     return near, far
 
 
+class _Times(NamedTuple):
+    """Options of a server that the core reads."""
+
+    close_timeout: float
+    slow_handler_time: float | None = None
+
+
 @asynccontextmanager
 async def connected_pair(
     target: object, client: object, *, close_timeout: float = 1.0
@@ -169,10 +175,10 @@ async def connected_pair(
         close_timeout: seconds that either side waits for the closing handshake.
     """
     loop = asyncio.get_running_loop()
+    services = [compile(side) for side in (target, client)]
     hub = hub_of_thread(loop, lambda head: {}, lambda query: {})
     hub.attach()
-    options = ServerOptions(close_timeout=close_timeout, slow_handler_time=None)
-    endpoints = [Endpoint(hub, compile(side), options) for side in (target, client)]
+    endpoints = [Endpoint(hub, service, _Times(close_timeout)) for service in services]
     transports = memory_transports(loop)
     server_side, client_side = (Connection(endpoints[0]), Connection(endpoints[1], client=True))
     client_side.start(transports[1], b"", b"")

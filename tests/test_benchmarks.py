@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 
 # The sources of the core hold what load.c and floor.c include; an installed fastws comes without them
-SOURCES = ROOT / "fastws" / "core" / "mask.h"
+SOURCES = ROOT / "fastws" / "core" / "wire" / "mask.h"
 _is_possible = sys.platform.startswith("linux") and shutil.which("cc") and SOURCES.exists()
 _why_not = "needs Linux, a C compiler and the sources of the core"
 

@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "process": {"errors", "logs", "net", "options", "server", "service", "version"},
     "server": {"_speedups", "errors", "http1", "logs", "net", "options", "service"},
     "service": {"errors", "logs", "options"},
-    "testing": {"_speedups", "options", "service"},
+    "testing": {"_speedups", "service"},
     "version": set(),
     "ws": {"_speedups", "http1", "options", "service"},
 }

@@ -15,7 +15,6 @@ class Patience:
     """Waits for futures.
 
     Args:
-        loop: the event loop of the server.
         on_hurry: called when nobody shall be waited for any longer.
 
     Attributes:
@@ -25,8 +24,7 @@ class Patience:
 
     grace = 5.0
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_hurry: Callable[[], object]) -> None:
-        self._loop = loop
+    def __init__(self, on_hurry: Callable[[], object]) -> None:
         self._on_hurry = on_hurry
         self.is_lost = False
 
@@ -40,10 +38,11 @@ class Patience:
 
         Who cancels us meanwhile, as a loop does that ends, wants no end of what is left, but an end in a hurry.
         """
-        end = self._loop.time() + seconds
-        while (left := [future for future in futures if not future.done()]) and self._loop.time() < end:
-            if not await self._wait_once(left, end - self._loop.time()):
-                end = min(end, self._loop.time() + self.grace)
+        now = asyncio.get_running_loop().time
+        end = now() + seconds
+        while (left := [future for future in futures if not future.done()]) and now() < end:
+            if not await self._wait_once(left, end - now()):
+                end = min(end, now() + self.grace)
         return not left
 
     async def _wait_once(self, futures: Collection[asyncio.Future[Any]], seconds: float) -> bool:

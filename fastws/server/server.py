@@ -71,8 +71,8 @@ class Server:
         self._thread = 0
         self._hub: Hub | None = None  # from entering on
         self._shutdown: Shutdown | None = None  # from listening on
-        self._patience: Patience
-        self._lifecycle: Lifecycle
+        self._patience = Patience(self._end_connections)
+        self._lifecycle = Lifecycle(self, self._site, self._patience)
         self._calls = Calls()
         self._lost_coroutines: set[str] = set()  # of these functions that was said
         self._closing: asyncio.Task[None] | None = None
@@ -196,8 +196,6 @@ class Server:
         self._thread = threading.get_ident()
         self._hub = hub = hub_of_thread(loop, _headers_of, Query)
         hub.attach(self._lose_loop)
-        self._patience = Patience(loop, self._end_connections)
-        self._lifecycle = Lifecycle(self, self._site, self._patience)
         try:
             hub.limit_backlog(self._options.max_total_backlog)
             hub.help_fanouts(self._options.fanout_threads)

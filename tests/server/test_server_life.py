@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import fastws
 from fastws import NotServingError, StartError, WrongThreadError, http, ws
+from fastws._speedups import live_objects
 from fastws.net import sockets
 from fastws.server import patience
 
@@ -112,6 +114,30 @@ async def test_a_server_that_is_closed_while_it_begins_does_not_listen(monkeypat
     with pytest.raises(StartError, match="closed"):
         await within(entering)
     assert server.addresses == []
+
+
+async def test_a_hurry_before_the_beginning_holds_at_the_end(monkeypatch):
+    monkeypatch.setattr(patience.Patience, "grace", 0.01)
+    server = fastws.serve(Echo, port=0, close_timeout=3600.0)
+    server.hurry()
+    async with server:
+        client = await Client.connect(server.addresses[0][1])
+        client.transport.pause_reading()
+    client.transport.abort()
+
+
+async def test_a_service_that_cannot_be_served_leaves_nothing(no_task_left):
+    names = [f"segment{number}" for number in range(17)]
+    source = f"def opened(self, {', '.join(names)}): ..."
+    namespace = {}
+    exec(source, namespace)
+    path = "/" + "/".join(f"{{{name}}}" for name in names)
+    wide = at(path)(type("Wide", (), {"opened": ws.on_open(namespace["opened"])}))
+    before = live_objects()
+    with pytest.raises(fastws.ConfigurationError, match="takes 17 arguments"):
+        await fastws.serve(wide, port=0).__aenter__()
+    gc.collect()
+    assert live_objects() == before
 
 
 async def test_another_thread_cannot_close_a_server(serve):

@@ -40,9 +40,10 @@ cdef class Endpoint:
     cdef int told_unhandled            # the kinds of which that was said, a bit each
 
     def __cinit__(self, Hub hub not None, service, options, int kernel_backlog=0, bint inherits_kernel_backlog=True):
+        if service.upgrade_path is None:
+            raise ConfigurationError(f"{service.name} serves no WebSocket; annotate it with @ws.upgrade_path")
         path_names = service.upgrade_path.names
         self.hub = hub
-        hub.endpoints.add(self)
         self.name = service.name
         self.members = Members()
         self.path_len = len(path_names)
@@ -58,6 +59,7 @@ cdef class Endpoint:
         for seconds in (self.ping_interval, self.ping_timeout, self.idle_timeout, self.close_timeout):
             hub.need_resolution(seconds)
         self.owners = (service.cls, service.instance)
+        hub.endpoints.add(self)
         hub.offer(self)
 
     cdef _take_limits(self, upgrade):

@@ -83,7 +83,8 @@ cdef void look_at(Connection connection):
             connection.deadline = 0
             on_deadline(connection)
         elif connection.state == OPEN:
-            check_ping(connection, now)
+            if connection.outlet.state != SEALED:
+                check_ping(connection, now)
             check_idle(connection, now)
     finally:
         connection.leave_callback(outer)
