@@ -157,8 +157,7 @@ cdef class SocketTransport
 #
 #   a frame of ours is a client's     backlog -> masking_key
 #   a peer is slow, or too slow       backlog -> give_up_on, run_handler
-#                                     handover -> fail, finish_sending, give_time
-#                                     hub -> abandon
+#                                     handover -> abandon, fail, finish_sending, give_time
 #   a group gets a name               fanout -> own_name
 #   a socket brings or ends           transport -> leave_registries, plain_socket
 #   a connection's turn comes         turns -> context_done, report_error, run_handler, take_from_inbox, tell_close
@@ -167,9 +166,9 @@ cdef class SocketTransport
 #   it ends                           closing -> arm_timer, leave_registries, run_handler
 #                                     connection -> arm_timer
 #   its server is in a hurry          endpoint -> on_deadline
-#   its loop is closed                closed -> hub_of_loop, lose_connection
+#   its loop is closed                closed -> lose_connection
 #   a debug build looks               fanout -> check_place, check_shared
-#                                     hub -> check_outlet
+#                                     slices -> check_outlet
 #                                     connection -> check_connection
 
 include "core/link.pxi"                 # intrusive lists
@@ -196,7 +195,9 @@ include "core/out/fanout.pxi"           # one frame to many connections
 include "core/loop/libuv.pxi"           # what we call of uvloop's libuv
 include "core/loop/watching.pxi"        # who keeps the loop for long
 include "core/loop/forking.pxi"         # a child of a fork, which has no part in all of this
+include "core/loop/hubs.pxi"            # the hubs of this process: by thread, and by loop
 include "core/loop/turns.pxi"           # who has to stop reading, and how it goes on
+include "core/loop/slices.pxi"          # the end of a turn: all that collected leaves
 include "core/loop/transport.pxi"       # a socket watched by uvloop's libuv, for connections over plain TCP
 include "core/loop/closed.pxi"          # a loop that is closed under those whom it serves
 include "core/loop/hub.pxi"             # what the connections of one loop share: buffer, turn, timer, registries

@@ -5,12 +5,9 @@
 # callback ends, all others by flush(), which runs once behind the callbacks of the turn. A lone push outside of any
 # callback goes out at once and only its followers in the same turn wait for flush().
 #
-# A large fan-out takes milliseconds, so a turn makes SLICE_SENDS sends for it, or as many as SLICE_USECS allow, and leaves
-# the rest to the turns after it. Who is written to meanwhile does not wait for that: everything else that collected in a
-# turn is sent before the next slice, and if it is for one who still waits for its slice, then with what that would bring.
-#
-# What bounds memory goes before that: where a member still holds so much that a frame cannot be joined to it (JOIN_LEN), or
-# all together hold so much that no other does (COLLECT_LEN), the call sends that to make room, one by one and at once.
+# What bounds memory goes before the end of the turn (slices.pxi): where a member still holds so much that a frame cannot be
+# joined to it (JOIN_LEN), or all together hold so much that no other does (COLLECT_LEN), the call sends that to make room,
+# one by one and at once.
 #
 # A peer that has more to say than its share (WORK_A_TURN) is not read from any more and queues up. What a few such shares
 # make (WORK_OF_TURN) is all that a turn does for peers with much to say: when it is used up the rest of the queue waits for
@@ -52,15 +49,7 @@ cdef extern from *:
     """
     void fastws_expect_large_blocks(size_t length) noexcept
 
-cdef dict hubs = {}            # thread id -> list of the Hubs that serve there, one for each loop
 cdef Py_ssize_t live_hubs = 0
-
-
-cdef enum dirty_kind:
-    # An outlet is in the list of the frames that this turn sends, in that of a fan-out that goes on in slices, or in both;
-    # in each of them once, because threads that share a list must not meet at an outlet
-    DIRTY_THIS_TURN = 1
-    DIRTY_LATER = 2
 
 
 @cython.final
@@ -179,7 +168,7 @@ cdef class Hub:
             return             # wrong arguments: nothing was made
         live_hubs -= 1
         senders_end(&self.senders)
-        self.forget_dirty()
+        forget_dirty(self)
         free(self.dirty)
         free(self.later)
         # The garbage collector may take us before a connection that still hangs in a bucket, or has a backlog
@@ -243,62 +232,14 @@ cdef class Hub:
         self.turn += 1
         self.collected = 0
         try:
-            self.send_dirty()
-            self.close_too_slow()
+            send_dirty(self)
+            close_too_slow(self)
             if self.backlog_len > self.max_backlog_len:
-                self.close_slowest()
-            self.tell_backlogs()
+                close_slowest(self)
+            tell_backlogs(self)
         finally:
             if self.later_pos < self.later_len or self.to_end or self.backlog_changed:
                 self.schedule()
-
-    cdef int close_too_slow(self) except -1:
-        """End those who do not read what is sent to them."""
-        cdef list to_end = self.to_end
-        if to_end:
-            self.to_end = []
-            for connection in to_end:
-                self.end_one(<Connection>connection, False, <size_t>-1)
-        return 0
-
-    cdef int close_slowest(self) except -1:
-        """End those for whom most waits, until the rest is within the budget of all.
-
-        What is half sent to them is left to wait, for `close_timeout`, if it is short, and there is room for it.
-        """
-        cdef list slow = []    # before the walk: to make an object may run others, who end what we walk over
-        cdef link_t *link = self.backlogs.next
-        cdef Connection connection
-        while link != &self.backlogs:
-            slow.append(<Connection>link.connection)
-            link = link.next
-        slow.sort(key=_most_waits, reverse=True)
-        for connection in slow:
-            if self.backlog_len <= self.max_backlog_len:
-                return 0
-            self.end_one(connection, connection.state == CLOSED, JOIN_LEN)
-        return 0
-
-    cdef void end_one(self, Connection connection, bint abruptly, size_t most):
-        """End one; without another byte, if that is wanted, or when more than so many bytes wait still."""
-        try:
-            end_too_slow(connection)
-            if abruptly or connection.outlet.queued > most:
-                abandon(connection)
-        except BaseException as error:
-            self.tell_later(error, connection)
-
-    cdef int tell_backlogs(self) except -1:
-        """Tell services of the backlogs that crossed a mark."""
-        cdef set backlog_changed = self.backlog_changed
-        if backlog_changed:
-            self.backlog_changed = set()
-            for connection in backlog_changed:
-                try:
-                    tell_backlog(<Connection>connection)
-                except BaseException as error:
-                    self.tell_later(error, connection)
-        return 0
 
     cdef void tell_later(self, object error, Connection connection) noexcept:
         """Tell in a later turn what went wrong with one of many: first the others get what is theirs."""
@@ -341,106 +282,8 @@ cdef class Hub:
             if self.queue:
                 self.schedule_turns()
 
-    cdef int send_dirty(self) except -1:
-        """One system call for each connection that has something pending; a large fan-out goes on in the next turn."""
-        cdef outlet_t **dirty = self.dirty
-        cdef size_t count = self.dirty_len
-        cdef size_t capacity = self.dirty_capacity
-        cdef size_t done = 0
-        # Whatever becomes dirty from here on belongs to the next list
-        self.dirty = NULL
-        self.dirty_len = 0
-        self.dirty_capacity = 0
-        if count and (count <= self.slice_sends or self.later_pos == self.later_len):
-            # These do not wait for a fan-out that is under way
-            done = self.send_slice(dirty, count, DIRTY_THIS_TURN)
-        if self.later_pos < self.later_len:
-            self.later_pos += self.send_slice(self.later + self.later_pos, self.later_len - self.later_pos, DIRTY_LATER)
-        if done < count and not self.put_off(dirty + done, count - done):
-            while done < count:
-                done += self.send_slice(dirty + done, count - done, DIRTY_THIS_TURN)
-        if self.dirty is NULL:
-            self.dirty = dirty
-            self.dirty_capacity = capacity
-        else:
-            free(dirty)
-        return 0
-
-    cdef bint put_off(self, outlet_t **outlets, size_t count):
-        """Leave the rest of a list to the next turns; what collects for them meanwhile goes with it.
-
-        False: there is no memory for that.
-        """
-        cdef size_t left = self.later_len - self.later_pos
-        cdef outlet_t **later = <outlet_t **>malloc((left + count) * sizeof(outlet_t *))
-        cdef size_t i
-        if later is NULL:
-            return False
-        if left:
-            memcpy(later, self.later + self.later_pos, left * sizeof(outlet_t *))
-        free(self.later)
-        self.later = later
-        self.later_len = left
-        self.later_pos = 0
-        for i in range(count):
-            if outlets[i].dirty & DIRTY_LATER:
-                outlets[i].dirty = DIRTY_LATER
-                Py_DECREF(<object>outlets[i].connection)
-            else:
-                outlets[i].dirty = DIRTY_LATER
-                later[self.later_len] = outlets[i]
-                self.later_len += 1
-        return True
-
-    cdef size_t send_slice(self, outlet_t **outlets, size_t count, dirty_kind kind):
-        """Send what is pending at the first of these outlets, and forget them; how many they were."""
-        cdef outlet_t *outlet
-        cdef size_t done = 0
-        cdef size_t i
-        count = min(count, self.slice_sends)
-        if count >= self.gil_sends:
-            with nogil:
-                done = send_for_a_while(&self.senders, outlets, count, self.slice_usecs)
-            take_answers(outlets, done)
-        else:
-            while done < count:
-                outlet_send(outlets[done])
-                done += 1
-        for i in range(done):
-            outlets[i].dirty &= ~kind
-            outlets[i].last_sent = self.now
-        # From here on others run: whoever pushes to one that is still ahead deals with what is left of it (send_now)
-        for i in range(done):
-            outlet = outlets[i]
-            if outlet.left:
-                try:
-                    sent_pending(<Connection>outlet.connection)
-                except BaseException as error:
-                    self.tell_later(error, <Connection>outlet.connection)
-            if CHECKS:
-                check_outlet(outlet)
-            Py_DECREF(<object>outlet.connection)
-        return done
-
     def _raise(self, error):
         raise error
-
-    cdef void forget_dirty(self):
-        """Send nothing any more: the loop ends, or we do.
-
-        A connection may die of it, and a finalizer of its user push to another: that begins new lists.
-        """
-        cdef outlet_t **dirty = self.dirty
-        cdef outlet_t **later = self.later
-        cdef size_t dirty_len = self.dirty_len
-        cdef size_t later_pos = self.later_pos
-        cdef size_t later_len = self.later_len
-        self.dirty = self.later = NULL
-        self.dirty_len = self.dirty_capacity = self.later_len = self.later_pos = 0
-        forget_outlets(dirty, dirty_len)
-        forget_outlets(later + later_pos, later_len - later_pos)
-        free(dirty)
-        free(later)
 
     # -- time
 
@@ -644,7 +487,7 @@ cdef class Hub:
                 lose(<Connection>connection)
         for connection in list(self.ending):
             lose(<Connection>connection)
-        self.forget_dirty()
+        forget_dirty(self)
         self.users = 0
         self.parked = None
         if parked is not None:
@@ -658,61 +501,3 @@ cdef class Hub:
             return None
         parked.retire()
         return parked.task
-
-
-cdef void forget_outlets(outlet_t **outlets, size_t count):
-    cdef size_t i
-    for i in range(count):
-        outlets[i].dirty = 0
-    for i in range(count):
-        Py_DECREF(<object>outlets[i].connection)
-
-
-def _most_waits(Connection connection not None):
-    return connection.outlet.queued, connection.id
-
-
-def hub_of_thread(loop, make_headers, make_query):
-    """The hub of the running loop, made when there is none."""
-    cdef Hub hub = hub_of_loop(hubs.get(PyThread_get_thread_ident()), loop)
-    return Hub(loop, make_headers, make_query) if hub is None else hub
-
-
-cdef Hub hub_of_loop(list found, object loop):
-    for hub in found or ():
-        if (<Hub>hub).loop is loop:
-            return <Hub>hub
-    return None
-
-
-cdef Hub hub_here(str function):
-    """The hub that serves in this thread: the only one, or where there are more loops that of the one that runs."""
-    cdef list found = None if fastws_forked else hubs.get(PyThread_get_thread_ident())
-    cdef Hub hub
-    if found is None:
-        raise wrong_place(function) or NotServingError(function)
-    if len(found) == 1:
-        return <Hub>found[0]
-    hub = hub_of_loop(found, asyncio._get_running_loop())
-    if hub is None:
-        raise NotServingError(function)
-    return hub
-
-
-cdef inline object identity(object owner):
-    """A key for any object, hashable or not; the Endpoint keeps the object alive."""
-    return <size_t><PyObject *>owner
-
-
-cdef object wrong_place(str function):
-    """The error where servers run in other threads only, or in the process that this one was forked from; or None."""
-    notice_fork()
-    if PyThread_get_thread_ident() in hubs:
-        return None
-    return WrongThreadError(function) if hubs else ForkedProcessError(function) if has_left else None
-
-
-cdef inline int check_thread(Hub hub, str function) except -1:
-    if hub.thread_id != PyThread_get_thread_ident() or fastws_forked:
-        refuse(hub, function)
-    return 0

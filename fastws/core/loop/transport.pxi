@@ -366,7 +366,7 @@ cdef class SocketTransport:
         if type(protocol) is Connection:
             # First: nothing can be pushed to it any more by what dies with the others
             (<Connection>protocol).unplug()
-        self.hub.forget_dirty()
+        forget_dirty(self.hub)
         self.release()
         if type(protocol) is Connection:
             leave_registries(<Connection>protocol)

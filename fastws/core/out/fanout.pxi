@@ -4,7 +4,7 @@
 # window sizes were negotiated. So a fan-out walks memory in order and touches no Python object. Joining appends, leaving
 # moves the last member of the lane into the gap; each connection knows its places.
 #
-# A fan-out only makes the frame pending at every member: hub.send_dirty() sends it at the end of the turn. Members that
+# A fan-out only makes the frame pending at every member: send_dirty() sends it at the end of the turn. Members that
 # were given the same frames this turn hold the same chunk. So the second frame for a member that holds something is not
 # copied per member but joined once for each chunk that is met, which remembers what became of it. And when all
 # members of a lane still hold exactly the chunk that the last fan-out to the same members left, the frame is joined to

@@ -217,6 +217,62 @@ cdef void end_too_slow(Connection connection):
     fail(connection, connection.endpoint.overflow_code, "too slow")
 
 
+cdef int close_too_slow(Hub hub) except -1:
+    """End those who do not read what is sent to them."""
+    cdef list to_end = hub.to_end
+    if to_end:
+        hub.to_end = []
+        for connection in to_end:
+            end_one(hub, <Connection>connection, False, <size_t>-1)
+    return 0
+
+
+cdef int close_slowest(Hub hub) except -1:
+    """End those for whom most waits, until the rest is within the budget of all.
+
+    What is half sent to them is left to wait, for `close_timeout`, if it is short, and there is room for it.
+    """
+    cdef list slow = []    # before the walk: to make an object may run others, who end what we walk over
+    cdef link_t *link = hub.backlogs.next
+    cdef Connection connection
+    while link != &hub.backlogs:
+        slow.append(<Connection>link.connection)
+        link = link.next
+    slow.sort(key=_most_waits, reverse=True)
+    for connection in slow:
+        if hub.backlog_len <= hub.max_backlog_len:
+            return 0
+        end_one(hub, connection, connection.state == CLOSED, JOIN_LEN)
+    return 0
+
+
+cdef void end_one(Hub hub, Connection connection, bint abruptly, size_t most):
+    """End one; without another byte, if that is wanted, or when more than so many bytes wait still."""
+    try:
+        end_too_slow(connection)
+        if abruptly or connection.outlet.queued > most:
+            abandon(connection)
+    except BaseException as error:
+        hub.tell_later(error, connection)
+
+
+cdef int tell_backlogs(Hub hub) except -1:
+    """Tell services of the backlogs that crossed a mark."""
+    cdef set backlog_changed = hub.backlog_changed
+    if backlog_changed:
+        hub.backlog_changed = set()
+        for connection in backlog_changed:
+            try:
+                tell_backlog(<Connection>connection)
+            except BaseException as error:
+                hub.tell_later(error, connection)
+    return 0
+
+
+def _most_waits(Connection connection not None):
+    return connection.outlet.queued, connection.id
+
+
 cdef void send_failed(Connection connection):
     """The peer is gone. What it sent before may still be unread: reading ends the connection, or a deadline."""
     cdef outlet_t *outlet = &connection.outlet

@@ -1,0 +1,49 @@
+# The hubs of this process: which one serves a thread and a loop, and who calls from somewhere else.
+
+cdef dict hubs = {}            # thread id -> list of the Hubs that serve there, one for each loop
+
+
+def hub_of_thread(loop, make_headers, make_query):
+    """The hub of the running loop, made when there is none."""
+    cdef Hub hub = hub_of_loop(hubs.get(PyThread_get_thread_ident()), loop)
+    return Hub(loop, make_headers, make_query) if hub is None else hub
+
+
+cdef Hub hub_of_loop(list found, object loop):
+    for hub in found or ():
+        if (<Hub>hub).loop is loop:
+            return <Hub>hub
+    return None
+
+
+cdef Hub hub_here(str function):
+    """The hub that serves in this thread: the only one, or where there are more loops that of the one that runs."""
+    cdef list found = None if fastws_forked else hubs.get(PyThread_get_thread_ident())
+    cdef Hub hub
+    if found is None:
+        raise wrong_place(function) or NotServingError(function)
+    if len(found) == 1:
+        return <Hub>found[0]
+    hub = hub_of_loop(found, asyncio._get_running_loop())
+    if hub is None:
+        raise NotServingError(function)
+    return hub
+
+
+cdef inline object identity(object owner):
+    """A key for any object, hashable or not; the Endpoint keeps the object alive."""
+    return <size_t><PyObject *>owner
+
+
+cdef object wrong_place(str function):
+    """The error where servers run in other threads only, or in the process that this one was forked from; or None."""
+    notice_fork()
+    if PyThread_get_thread_ident() in hubs:
+        return None
+    return WrongThreadError(function) if hubs else ForkedProcessError(function) if has_left else None
+
+
+cdef inline int check_thread(Hub hub, str function) except -1:
+    if hub.thread_id != PyThread_get_thread_ident() or fastws_forked:
+        refuse(hub, function)
+    return 0
