@@ -97,8 +97,6 @@ def _one_of(names: Iterable[str], what: str) -> Callable[[Any], str]:
 _count: Final = _whole(1, sys.maxsize, "a whole number from 1")
 _thread_count: Final = _whole(0, MAX_FANOUT_THREADS, f"a whole number from 0 to {MAX_FANOUT_THREADS}")
 _seconds: Final = _above_zero("a number of seconds")
-
-
 _seconds_or_off: Final = _or_none(_above_zero("seconds, a number"), " to turn it off")
 _rate_or_off: Final = _or_none(_above_zero("messages a second, a number"), " to turn it off")
 _overflow: Final = _one_of(OVERFLOWS, f"one of {', '.join(OVERFLOWS)}")

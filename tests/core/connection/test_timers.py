@@ -99,15 +99,21 @@ async def test_any_byte_is_a_sign_of_life(opened, sign):
     assert service.events.empty()
 
 
-async def test_a_client_that_waits_to_be_read_is_not_given_up(serve, connect):
-    @at(ping_interval=SHORT, ping_timeout=SHORT, max_queue=1)
-    class Slow(Watch):
+def holding(**options) -> tuple[Watch, asyncio.Event]:
+    """A service whose handler holds up all messages of its client, and what lets them go on."""
+
+    @at(**options)
+    class Holding(Watch):
         @ws.on_text_message
         async def text(self) -> None:
             await done.wait()
 
     done = asyncio.Event()
-    service = Slow()
+    return Holding(), done
+
+
+async def test_a_client_that_waits_to_be_read_is_not_given_up(serve, connect):
+    service, done = holding(ping_interval=SHORT, ping_timeout=SHORT, max_queue=1)
     server = await serve(service)
     client = await connect(server)
     client.send("handled", "queued", "not read")
@@ -544,14 +550,7 @@ async def test_a_slow_reader_of_a_server_stays(narrow):
 
 
 async def test_a_client_that_waits_to_be_read_is_not_idle(serve, connect):
-    @at(idle_timeout=SHORT, ping_interval=None, max_queue=1)
-    class Slow(Watch):
-        @ws.on_text_message
-        async def text(self) -> None:
-            await done.wait()
-
-    done = asyncio.Event()
-    service = Slow()
+    service, done = holding(idle_timeout=SHORT, ping_interval=None, max_queue=1)
     server = await serve(service)
     client = await connect(server)
     client.send("handled", "queued", "not read")
