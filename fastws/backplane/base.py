@@ -45,8 +45,11 @@ class Receiver(Protocol):
     def gap(self, reason: str) -> None:
         """Note that messages to this node were lost while the engine was up."""
 
+    def joined(self, node: bytes) -> None:
+        """Note that a node is there; by engines that see nodes come and go."""
+
     def left(self, node: bytes) -> None:
-        """Note that a node has ended; by engines that see it."""
+        """Note that a node has ended; likewise."""
 
 
 class Backplane(abc.ABC):
@@ -57,9 +60,11 @@ class Backplane(abc.ABC):
 
     Attributes:
         max_payload: bytes that one message may have; it may change with `up`.
+        sees_nodes: whether it tells the receiver of all nodes that there are, before it is up.
     """
 
     max_payload: int = 1 << 20
+    sees_nodes: bool = False
 
     @abc.abstractmethod
     async def open(self, receiver: Receiver) -> None:
@@ -84,6 +89,10 @@ class Backplane(abc.ABC):
     @abc.abstractmethod
     def flush(self) -> None:
         """Send what was published and subscribed since: called once at the end of a turn of the loop, if anything was."""
+
+    def has_room(self) -> bool:
+        """Tell whether `publish` would take a message now; asked once in a turn."""
+        return True
 
     def audience(self, subject: bytes) -> bool | None:
         """Tell whether another node is subscribed; None if this engine does not know that before it publishes."""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from .._speedups import Connection, Group, Members, check_close_code, hub_of_thread
+from ..backplane.relay import Relay, relay_of
 from ..errors import ConfigurationError, NotServingError, StartError, WrongThreadError
 from ..http1.connection import HttpProtocol
 from ..http1.request import Headers, Query
@@ -70,6 +71,7 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._hub: Hub | None = None  # from entering on
+        self._relay: Relay | None = None  # likewise, if there are other nodes
         self._shutdown: Shutdown | None = None  # from listening on
         self._patience = Patience(self._end_connections)
         self._lifecycle = Lifecycle(self, self._site, self._patience)
@@ -189,6 +191,10 @@ class Server:
         except BaseException:
             await self.close()
             raise
+        if self._relay is None:
+            self._lifecycle.lead(True)
+        else:
+            self._relay.listen(self._lifecycle.tell, self._lifecycle.lead)
         return self
 
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -200,11 +206,25 @@ class Server:
             hub.limit_backlog(self._options.max_total_backlog)
             hub.help_fanouts(self._options.fanout_threads)
             self._site.open(loop, hub)
+            await self._join(hub)
             await self._listen(hub, loop)
         except BaseException:
+            await self._part()
             hub.detach(self._site.endpoints.values(), self._lose_loop)
             self._hub = None
             raise
+
+    async def _join(self, hub: Hub) -> None:
+        """Be one of several nodes, if that is wanted, before the first client comes."""
+        if self._options.backplane is not None:
+            self._relay = relay_of(hub, self._options.backplane, self._options.cluster)
+            await self._relay.open()
+
+    async def _part(self) -> None:
+        if self._relay is not None:
+            relay, self._relay = self._relay, None
+            relay.ignore(self._lifecycle.tell, self._lifecycle.lead)
+            await relay.close()
 
     async def _listen(self, hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
         site = self._site
@@ -260,6 +280,8 @@ class Server:
         if threading.get_ident() != self._thread:
             raise WrongThreadError("server.close")
         self._site.closing = True
+        if self._relay is not None:
+            self._relay.ignore(self._lifecycle.tell, self._lifecycle.lead)
         if self._shutdown is None:
             return  # it is about to listen, and will see that it shall not
         if self._closing is None:
@@ -271,7 +293,10 @@ class Server:
         try:
             await shutdown.run(code, reason)
         finally:
-            await self._detach()
+            try:
+                await self._part()
+            finally:
+                await self._detach()
 
     def hurry(self) -> None:
         """Wait for nobody any longer, when it closes: abort what is open, cancel what still runs."""
@@ -382,6 +407,10 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
             ours is removed at the end.
         unix_mode: who may connect to that: 0o600 is processes of the same user.
         reuse_port: let other processes listen at the same port and share its connections.
+        backplane: the URL of an engine that carries pushes to groups, names and services between nodes: NATS
+            (``nats://host:4222``, ``tls://``) or Redis (``redis://host:6379``, ``rediss://``), of which
+            docs/scaling.md tells more. All servers on an event loop share one. None is a node that is alone.
+        cluster: which nodes hear each other among all that use the engine: 1 to 64 letters A to Z, digits, _ and -.
         backlog: connections that the kernel holds until they are accepted.
         proxy_protocol: expect a header of the PROXY protocol, version 1 or 2, before everything else, TLS included, and
             take the client's address from it. Connections without one are closed, and whoever can connect can
