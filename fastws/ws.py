@@ -261,7 +261,7 @@ def on_close(handler: _F) -> _F:
 def on_start(handler: _F, /) -> _F: ...
 @overload
 def on_start(*, once: bool = False) -> Callable[[_F], _F]: ...
-def on_start(*handler: Any, once: bool = False) -> Any:
+def on_start(handler: Any = None, /, *, once: bool = False) -> Any:
     """Call the method when the server starts. It may take `server`.
 
     An `async` one is the service's background work: the server does not wait for it and cancels it when it stops.
@@ -272,6 +272,7 @@ def on_start(*handler: Any, once: bool = False) -> Any:
     what a method keeps in `self` is that worker's alone.
 
     Args:
+        handler: the method, where the decorator has no parentheses.
         once: call it in one of all nodes only (workers, and machines with the same backplane and cluster): the one that
             has been there longest. When that one ends, another calls its own, within 7 s where it did not say goodbye,
             and one that stood still meanwhile has its task cancelled when it goes on. It is for what must not be done
@@ -282,7 +283,7 @@ def on_start(*handler: Any, once: bool = False) -> Any:
     def mark(method: _F) -> _F:
         return mark_method(method, "on_start_once" if once else "on_start")
 
-    return mark(*handler) if handler else mark
+    return mark if handler is None else mark(handler)
 
 
 @_with_or_without_parentheses
@@ -299,11 +300,11 @@ def on_stop(handler: _F) -> _F:
 def on_backplane(handler: _F) -> _F:
     """Call the method when the way to other nodes changes. It may take `state`, `node`, `target`, `missing`, `server`.
 
-    `state` is ``"up"`` when messages flow, also for the first time; ``"down"`` when none do, until ``"up"``: what
-    was said meanwhile is lost; and ``"gap"`` when some messages to this node are lost. Then `node` is the id of the node
-    whose messages they were, or None if they may be anybody's. `target` is whom they were for, ``("group", name)``,
-    ``("connection", name)`` or ``("service", path)``, or None for any; and `missing` how many, 0 if that is not known.
-    A service may have its clients fetch anew what they may have missed, or close them with 1012.
+    `state` is ``"up"`` when messages flow, also when the service starts; ``"down"`` when none do, until ``"up"``: what
+    was said meanwhile is lost; and ``"gap"`` when some messages to this node are lost. Then `node` is the id of the
+    node whose messages they were, or None if they may be anybody's. `target` is whom they were for, ``("group",
+    name)``, ``("connection", name)`` or ``("service", path)``, or None for any; and `missing` how many, 0 if that is
+    not known. A service may have its clients fetch anew what they may have missed, or close them with 1012.
 
     A gap is known when the next message comes, when the node that lost something tells so, or when one ends without a
     word.
@@ -343,4 +344,5 @@ async def locate(name: str, *, timeout: float = 1.0) -> Location:
     node, here = located(name)
     if node is None:
         return Location(None, True, here)
-    return await node.locate(name, timeout)
+    location: Location = await node.locate(name, timeout)
+    return location

@@ -1,12 +1,12 @@
 """The contract between fastws and what carries its messages to other nodes.
 
-An engine moves bytes under subjects and knows nothing of connections, groups or names. Everything is called on the event
-loop that opened the engine, and neither side blocks or raises: what an engine cannot do now it says by its result, and
-what happens to it by the calls of `Receiver`.
+An engine moves bytes under subjects and knows nothing of connections, groups or names. Everything is called on the
+event loop that opened the engine, and neither side blocks or raises: what an engine cannot do now it says by its
+result, and what happens to it by the calls of `Receiver`.
 
-Delivery is at most once. A node that is subscribed gets what others publish in the order in which each of them published
-it on that subject, as far as the engine keeps it: what comes late or twice is dropped above, and what is missing noticed.
-So an engine never repeats a publish, and keeps nothing for later while it is away.
+Delivery is at most once. A node that is subscribed gets what others publish in the order in which each of them
+published it on that subject, as far as the engine keeps it: what comes late or twice is dropped above, and what is
+missing noticed. So an engine never repeats a publish, and keeps nothing for later while it is away.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Backplane(abc.ABC):
 
     @abc.abstractmethod
     def flush(self) -> None:
-        """Send what was published and subscribed since: called once at the end of a turn of the loop, if anything was."""
+        """Send what was published and subscribed since: called at the end of a turn of the loop, if anything was."""
 
     def has_room(self) -> bool:
         """Tell whether `publish` would take a message now; asked once in a turn."""

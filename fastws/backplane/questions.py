@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from typing_extensions import Self
+
 __all__ = ["Count", "Location", "Questions"]
 
 MAX_QUESTIONS: Final = 10_000  # that wait for their answers at once
@@ -23,7 +25,7 @@ class Count(int):
 
     complete: bool
 
-    def __new__(cls, value: int, complete: bool = True) -> Count:
+    def __new__(cls, value: int, complete: bool = True) -> Self:
         """Make it of a number."""
         count = super().__new__(cls, value)
         count.complete = complete

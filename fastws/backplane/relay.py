@@ -3,14 +3,14 @@
 The core below (`Node`) does what happens per push and per message. Here is what nodes tell each other of themselves, as
 JSON that both older and newer versions read: what one does not know it skips.
 
-    hello      a node is there, since when, and what it knows: every `HEARTBEAT` seconds, and to who asks
-    bye        it ends
-    retired, created, table, table?    words on groups, and the asking for all of them
-    count, locate, answer              questions
+    hello                     a node is there, since when, and what it knows: every `HEARTBEAT` seconds, and to who asks
+    bye                       it ends
+    table, table?             words on groups that were removed or created, and the asking for all of them
+    count, locate, answer     questions, and their answers
 
-Who begins asks all others for a hello, and waits a moment for what it does not know yet. A node of which nothing is heard
-for `SILENCE` seconds is gone; one whose own loop stood still for as long is late, and behaves as if it came anew: its names
-may be another's, and others will say so.
+Who begins asks all others for a hello, and waits a moment for what it does not know yet. A node of which nothing is
+heard for `SILENCE` seconds is gone; one whose own loop stood still for as long is late, and behaves as if it came anew:
+its names may be another's, and others will say so.
 """
 
 from __future__ import annotations

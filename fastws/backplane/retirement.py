@@ -1,4 +1,4 @@
-"""Which groups were removed, as all nodes agree on it in the end: of two words on a name the one with the later stamp holds."""
+"""Which groups were removed, on which all nodes agree in the end: of two words on a name the later one holds."""
 
 from __future__ import annotations
 

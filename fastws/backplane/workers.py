@@ -1,11 +1,11 @@
 """The engine between the workers of one machine: a Unix socket between each two of them, and nothing else.
 
-Each tells each other which subjects it wants, so that nothing is sent for whom nobody is there. A message is made a frame
-once, whoever gets it, and each turn of the loop is one write to each peer.
+Each tells each other which subjects it wants, so that nothing is sent for whom nobody is there. A message is made a
+frame once, whoever gets it, and each turn of the loop is one write to each peer.
 
-A peer that does not read, because it is stopped or busy for long, is sent nothing more once `MAX_UNSENT` bytes wait for it.
-When it reads again it is told that it has missed messages, and all subjects that are wanted here: it keeps nothing of
-before. A peer whose socket ends is gone, and with it all that it wanted.
+A peer that does not read, because it is stopped or busy for long, is sent nothing more once `MAX_UNSENT` bytes wait for
+it. When it reads again it is told that it has missed messages, and all subjects that are wanted here: it keeps nothing
+of before. A peer whose socket ends is gone, and with it all that it wanted.
 """
 
 from __future__ import annotations

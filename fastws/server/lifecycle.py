@@ -1,4 +1,4 @@
-"""What services do besides their connections: `on_start` before the first one, `on_stop` after the last, `on_backplane`."""
+"""What services do besides their connections: `on_start` before the first, `on_stop` after the last, `on_backplane`."""
 
 from __future__ import annotations
 
