@@ -18,7 +18,7 @@ from cpython.ref cimport Py_CLEAR, Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 import asyncio
@@ -210,6 +210,9 @@ include "core/connection/dispatch.pxi"    # from an event to its handler
 include "core/connection/registry.pxi"    # names, groups, and the functions of the service API
 include "core/connection/connection.pxi"  # what it knows, what a read brings, its face
 include "core/connection/timing.pxi"      # ping, pong, idle and all deadlines
+
+# nodes: what is said to the servers that carry messages between nodes; no socket, no loop, no connection
+include "core/nodes/nats.pxi"           # the protocol of NATS
 
 include "core/checks.pxi"               # what holds in between, asked in debug builds
 include "core/probe.pxi"                # the parts alone, for tests and measuring

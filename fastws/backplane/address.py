@@ -34,12 +34,19 @@ class Server:
         port: of TCP.
         user: None without.
         password: None without.
+        name: for which its certificate is, where that is not `host`.
     """
 
     host: str
     port: int
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
+    name: str | None = None
+
+    @property
+    def tls_name(self) -> str:
+        """For whom its certificate has to be."""
+        return self.name or self.host
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

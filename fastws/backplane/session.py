@@ -38,7 +38,8 @@ JITTER: Final = 0.1  # seconds, so that not all nodes come at the same moment
 FIRST_BACK_OFF: Final = 0.1  # seconds, after a round of all servers in which none was to be had
 MAX_BACK_OFF: Final = 2.0  # seconds
 EYEBALLS_DELAY: Final = 0.25  # seconds until the next address of a name is tried beside the first (RFC 8305)
-MAX_UNSENT: Final = 16 << 20  # bytes that wait for a server; more is refused
+MAX_UNSENT: Final = 16 << 20  # bytes that wait for a server; more is not taken
+MAX_WAITING: Final = 2 * MAX_UNSENT  # with subscriptions, which are always taken: a server that gets no further is left
 SLICE: Final = 1000  # subjects that are sent in one go
 LOW_WATER: Final = 1 << 16  # bytes that may wait still when the next slice follows
 HANDOVER_TIME: Final = 1.0  # seconds in which messages come over both connections: in a cluster some are late
@@ -123,12 +124,19 @@ class Wire(asyncio.Protocol):
 
     # --- For conversations.
 
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is TLS that is spoken."""
+        return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
+
     def write(self, data: bytes) -> None:
         """Send; behind the end of the connection it is dropped."""
         if self._corked is not None:
             self._corked.append(data)
         elif data and self._transport is not None and not self.lost.done():
             self._transport.write(data)
+            if self.unsent > MAX_WAITING:
+                self.fail("too much waits to be sent")
 
     def answered(self) -> None:
         """Note the answer to the oldest PING; one that nobody asked for means nothing."""
@@ -153,7 +161,7 @@ class Wire(asyncio.Protocol):
             OSError: the server's certificate is none that we trust, among others.
         """
         assert self._transport is not None
-        transport = await self._loop.start_tls(self._transport, self, context, server_hostname=self.server.host)
+        transport = await self._loop.start_tls(self._transport, self, context, server_hostname=self.server.tls_name)
         assert transport is not None
         self._take(transport)
 
@@ -174,7 +182,9 @@ class Wire(asyncio.Protocol):
         # uvloop tries one address after the other
         eyeballs = isinstance(self._loop, asyncio.BaseEventLoop)
         options: dict[str, Any] = {"happy_eyeballs_delay": EYEBALLS_DELAY} if eyeballs else {}
-        await self._loop.create_connection(lambda: self, self.server.host, self.server.port, ssl=tls, **options)
+        if tls is not None:
+            options.update(ssl=tls, server_hostname=self.server.tls_name)
+        await self._loop.create_connection(lambda: self, self.server.host, self.server.port, **options)
 
     async def while_alive(self, awaitable: Awaitable[_T], timeout: float | None = None) -> _T:
         """Await something as long as there is a connection.
@@ -425,7 +435,7 @@ class Session:
             wire = await self._try(server, reasons)
             if wire is not None:
                 return wire
-        raise ConversationError("; ".join(reasons) or "no server is known")
+        raise ConversationError("; ".join(sorted(reasons)) or "no server is known")
 
     async def _candidates(self) -> list[Server]:
         servers = await asyncio.wait_for(self._speaker.servers(), GREETING_TIMEOUT)

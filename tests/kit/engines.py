@@ -6,6 +6,8 @@ An engine is a class with a few lines: where its program is, with which argument
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import shutil
 import signal
 import socket
@@ -22,9 +24,12 @@ from .client import until, within
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port below those of clients: who dials one of these, where nobody listens, may be given it and reach itself."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def program(name: str) -> str | None:
@@ -130,7 +135,7 @@ class Node:
         self.events: list[str] = []
         self.engine: Backplane = engine_of(url)
 
-    async def __aenter__(self) -> Node:
+    async def __aenter__(self):
         await self.engine.open(self)
         return self
 

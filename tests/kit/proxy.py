@@ -27,7 +27,7 @@ class Proxy:
         self.delay = 0.0
         self.connections = 0
 
-    async def __aenter__(self) -> Proxy:
+    async def __aenter__(self):
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
