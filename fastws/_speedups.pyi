@@ -769,6 +769,72 @@ def accept_connection(listening: int) -> int:
 def service_context(endpoint: Endpoint) -> contextvars.Context:
     """Return a new context in which broadcasts go to the clients of a service."""
 
+# --- What is said to the servers that carry messages between nodes.
+
+# Who reads the protocol of NATS, such as a connection of `backplane.nats`.
+class _NatsListener(Protocol):
+    @property
+    def received(self) -> Callable[[bytes, bytes], object]: ...
+    def on_info(self, json: bytes) -> object: ...
+    def on_ping(self) -> object: ...
+    def on_pong(self) -> object: ...
+    def on_error(self, text: bytes) -> object: ...
+    def on_status(self, subject: bytes, status: bytes) -> object: ...
+
+@final
+class NatsProtocolError(Exception):
+    """What came from a NATS server is malformed, and nothing behind it can be read; the text has none of it."""
+
+@final
+class NatsReader:
+    """Reads what a NATS server says: at most 64 KiB in a line, 64 MiB in a message."""
+
+    def __new__(cls) -> NatsReader: ...
+    def feed(self, data: bytes, listener: _NatsListener) -> None:
+        """Take bytes, and tell a listener of all that is complete with them, before this returns.
+
+        Its `received` gets the subject and the payload of each message, without headers; `on_status` what comes instead
+        where a message has a status, such as ``b"503"``; the others what their names say. An exception of theirs goes
+        through, and the reader is of no more use.
+
+        Raises:
+            NatsProtocolError: it is malformed, or too long.
+        """
+
+@final
+class NatsWriter:
+    """Collects what is said to a NATS server, to be sent at once.
+
+    Attributes:
+        size: bytes that are collected.
+        limit: bytes that `publish` may collect; 0 at first, whereupon it takes nothing.
+        max_payload: bytes that the payload of a publish may have; 0 at first.
+    """
+
+    limit: int
+    max_payload: int
+    @property
+    def size(self) -> int: ...
+    def __new__(cls) -> NatsWriter: ...
+    def publish(self, subject: bytes, payload: bytes) -> bool:
+        """Add a PUB; False if it is not taken, since it is too long or too much is collected already.
+
+        Raises:
+            ValueError: the subject has a blank or a control character, or is too long.
+        """
+
+    def subscribe(self, subject: bytes) -> None:
+        """Add a SUB, whose id is the subject; raises as `publish` does."""
+
+    def unsubscribe(self, subject: bytes) -> None:
+        """Add an UNSUB; raises as `publish` does."""
+
+    def take(self) -> bytes:
+        """Return what is collected, and begin anew."""
+
+    def clear(self) -> None:
+        """Forget it."""
+
 # --- The parts alone, for tests and measuring.
 
 @final

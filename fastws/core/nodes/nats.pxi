@@ -1,0 +1,305 @@
+# The client's side of the NATS protocol: bytes in, messages and operations out; publishes and subscriptions as bytes.
+#
+# A line ends with CR LF. MSG and HMSG name so many bytes that follow it, with a CR LF of their own:
+#
+#     MSG subject sid [reply] #bytes             HMSG subject sid [reply] #headers #bytes, headers among them
+#     INFO {...}      PING      PONG      +OK      -ERR 'text'
+#
+# Theory of operation. What lies complete in a piece is read where it lies, and its payload copied once, to the object that
+# the receiver gets. Of what is cut a line gathers in `rest`, a payload in its object. Both are bounded. What is malformed
+# is of one kind: whoever reads this has to begin anew with another connection.
+
+cdef enum:
+    NATS_LINE_LEN = 65536          # bytes; an INFO names the servers of a whole cluster
+    NATS_PAYLOAD_LEN = 67108864    # bytes; no server can be configured for more
+    NATS_SUBJECT_LEN = 2000        # bytes; a subscription names it twice, in a line of 4096
+    NATS_HEADERS_LEN = 12          # bytes of "NATS/1.0" and two ends of line, the least that headers have
+    NATS_DIGITS = 8                # of the longest payload's length
+    NATS_WORDS = 5                 # of a line with a payload, at most: subject, sid, reply, two lengths
+    NATS_PUBLISH_LEN = 32          # bytes of a PUB besides subject and payload, at most
+    NATS_BUFFER_LEN = 65536        # bytes that a writer begins with
+    NATS_KEPT_LEN = 1048576        # bytes that it keeps for the next turn
+
+
+@cython.final
+cdef class NatsProtocolError(Exception):
+    pass
+
+
+cdef inline bint nats_begins(const char *line, Py_ssize_t length, const char *word, Py_ssize_t word_len) noexcept:
+    return length >= word_len and memcmp(line, word, word_len) == 0
+
+
+cdef inline bytes nats_bytes(const char *data, Py_ssize_t length):
+    cdef PyObject *made = PyBytes_FromStringAndSize(data, length)
+    result = <object>made
+    Py_DECREF(result)
+    return result
+
+
+cdef Py_ssize_t nats_length(const char *digits, Py_ssize_t count) except -1:
+    """Read the length of a payload."""
+    cdef Py_ssize_t length = 0
+    cdef Py_ssize_t place
+    for place in range(min(count, <Py_ssize_t>NATS_DIGITS)):
+        if not c'0' <= digits[place] <= c'9':
+            raise NatsProtocolError("a length is no number")
+        length = length * 10 + digits[place] - c'0'
+    if count > NATS_DIGITS or length > NATS_PAYLOAD_LEN:
+        raise NatsProtocolError("a payload is too long")
+    return length
+
+
+@cython.final
+cdef class NatsReader:
+    cdef bytearray rest            # a line that is cut
+    cdef bytes subject             # of the last message; the next often has the same
+    cdef bytes block               # what a line has announced, headers first; None between messages
+    cdef Py_ssize_t block_len      # bytes of it that came, its end of line among them
+    cdef Py_ssize_t headers_len    # 0 without
+
+    def __cinit__(self):
+        self.rest = bytearray()
+
+    # Lines
+
+    cdef const char *read_line(self, const char *position, const char *end, listener) except NULL:
+        """Take a line, or what there is of it; returns what comes behind it."""
+        cdef const char *feed = <const char *>memchr(position, c'\n', end - position)
+        cdef Py_ssize_t length = (end if feed is NULL else feed + 1) - position
+        cdef bytes line
+        if feed is not NULL and PyByteArray_GET_SIZE(self.rest) == 0:
+            self.read_operation(position, length, listener)
+            return position + length
+        self.rest += position[:length]
+        if PyByteArray_GET_SIZE(self.rest) > NATS_LINE_LEN:
+            raise NatsProtocolError("a line is too long")
+        if feed is not NULL:
+            line = bytes(self.rest)
+            self.rest = bytearray()
+            self.read_operation(PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line), listener)
+        return position + length
+
+    cdef int read_operation(self, const char *line, Py_ssize_t length, listener) except -1:
+        """Do what a line says, or begin with the message that it announces."""
+        length -= 2
+        if length < 0 or line[length] != c'\r':
+            raise NatsProtocolError("a line ends without CR")
+        if nats_begins(line, length, b"MSG ", 4):
+            return self.begin_message(line + 4, line + length, False)
+        if nats_begins(line, length, b"HMSG ", 5):
+            return self.begin_message(line + 5, line + length, True)
+        return nats_tell(line, length, listener)
+
+    cdef int begin_message(self, const char *position, const char *end, bint with_headers) except -1:
+        cdef const char *words[NATS_WORDS]
+        cdef Py_ssize_t lengths[NATS_WORDS]
+        cdef int count = nats_split(position, end, words, lengths)
+        cdef Py_ssize_t length
+        if not 3 + with_headers <= count <= 4 + with_headers:
+            raise NatsProtocolError("a message has other arguments than it should")
+        length = nats_length(words[count - 1], lengths[count - 1])
+        self.headers_len = nats_length(words[count - 2], lengths[count - 2]) if with_headers else 0
+        if with_headers and not NATS_HEADERS_LEN <= self.headers_len <= length:
+            raise NatsProtocolError("headers have a wrong length")
+        self.take_subject(words[0], lengths[0])
+        self.block = nats_bytes(NULL, length)
+        self.block_len = 0
+        return 0
+
+    cdef inline int take_subject(self, const char *subject, Py_ssize_t length) except -1:
+        """Use the object of the last message again: to make and to hash another costs more than to compare."""
+        if (self.subject is None or PyBytes_GET_SIZE(self.subject) != length
+                or memcmp(PyBytes_AS_STRING(self.subject), subject, length) != 0):
+            self.subject = nats_bytes(subject, length)
+        return 0
+
+    # Messages
+
+    cdef const char *read_block(self, const char *position, const char *end, listener, received) except NULL:
+        """Take bytes of the message that is coming; returns what comes behind them."""
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(self.block)
+        cdef Py_ssize_t here
+        if self.block_len < length:
+            here = min(end - position, length - self.block_len)
+            memcpy(PyBytes_AS_STRING(self.block) + self.block_len, position, here)
+            self.block_len += here
+            position += here
+        while position < end and self.block_len < length + 2:
+            if position[0] != (c'\r' if self.block_len == length else c'\n'):
+                raise NatsProtocolError("a payload is longer than announced")
+            self.block_len += 1
+            position += 1
+        if self.block_len == length + 2:
+            self.end_message(listener, received)
+        return position
+
+    cdef int end_message(self, listener, received) except -1:
+        cdef bytes block = self.block
+        self.block = None
+        if self.headers_len:
+            return nats_tell_with_headers(self.subject, block, self.headers_len, listener, received)
+        received(self.subject, block)
+        return 0
+
+    # Public API
+
+    def feed(self, bytes data not None, listener):
+        cdef const char *position = PyBytes_AS_STRING(data)
+        cdef const char *end = position + PyBytes_GET_SIZE(data)
+        received = listener.received
+        while position < end:
+            if self.block is None:
+                position = self.read_line(position, end, listener)
+            else:
+                position = self.read_block(position, end, listener, received)
+
+
+cdef int nats_split(const char *position, const char *end, const char **words, Py_ssize_t *lengths) except -1:
+    """Find the words of a line, none of which is empty; returns how many there are."""
+    cdef const char *space
+    cdef int count = 0
+    while position < end:
+        space = <const char *>memchr(position, c' ', end - position)
+        if space is NULL:
+            space = end
+        if space > position:
+            if count == NATS_WORDS:
+                raise NatsProtocolError("a message has too many arguments")
+            words[count] = position
+            lengths[count] = space - position
+            count += 1
+        position = space + 1
+    return count
+
+
+cdef int nats_tell(const char *line, Py_ssize_t length, listener) except -1:
+    if length == 4 and nats_begins(line, length, b"PING", 4):
+        listener.on_ping()
+    elif length == 4 and nats_begins(line, length, b"PONG", 4):
+        listener.on_pong()
+    elif nats_begins(line, length, b"INFO ", 5):
+        listener.on_info(line[5:length])
+    elif nats_begins(line, length, b"-ERR", 4):
+        listener.on_error(line[4:length])
+    elif not nats_begins(line, length, b"+OK", 3):
+        raise NatsProtocolError("a line is of no operation that there is")
+    return 0
+
+
+cdef int nats_tell_with_headers(bytes subject, bytes block, Py_ssize_t length, listener, received) except -1:
+    """Deliver without its headers what is a message; a status beside them is the server's own word."""
+    cdef bytes headers = block[:length]
+    if not (headers.startswith(b"NATS/1.0") and headers.endswith(b"\r\n\r\n")):
+        raise NatsProtocolError("headers are malformed")
+    status = headers[8:headers.index(b"\r\n")].strip()
+    if status:
+        listener.on_status(subject, status)
+    else:
+        received(subject, block[length:])
+    return 0
+
+
+cdef inline char *nats_put(char *position, const char *data, Py_ssize_t length) noexcept:
+    memcpy(position, data, length)
+    return position + length
+
+
+cdef char *nats_put_number(char *position, Py_ssize_t number) noexcept:
+    cdef char digits[24]
+    cdef int place = 24
+    while True:
+        place -= 1
+        digits[place] = c'0' + <char>(number % 10)
+        number //= 10
+        if number == 0:
+            return nats_put(position, &digits[place], 24 - place)
+
+
+cdef int nats_check_subject(bytes subject) except -1:
+    """A blank would end it, and an end of line would begin another operation."""
+    cdef const char *position = PyBytes_AS_STRING(subject)
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(subject)
+    cdef Py_ssize_t place
+    if not 0 < length <= NATS_SUBJECT_LEN:
+        raise ValueError(f"a subject has 1 to {NATS_SUBJECT_LEN} bytes, not {length}")
+    for place in range(length):
+        if <uint8_t>position[place] <= 32:
+            raise ValueError("a subject has no blank and no control character")
+    return 0
+
+
+@cython.final
+cdef class NatsWriter:
+    cdef char *buffer
+    cdef Py_ssize_t capacity
+    cdef readonly Py_ssize_t size
+    cdef public Py_ssize_t limit
+    cdef public Py_ssize_t max_payload
+
+    def __dealloc__(self):
+        free(self.buffer)
+
+    cdef char *reserve(self, Py_ssize_t length) except NULL:
+        """Return where to write so many bytes more."""
+        cdef Py_ssize_t capacity = max(self.capacity, <Py_ssize_t>NATS_BUFFER_LEN)
+        cdef char *buffer
+        while capacity < self.size + length:
+            capacity *= 2
+        if capacity > self.capacity:
+            buffer = <char *>realloc(self.buffer, capacity)
+            if buffer is NULL:
+                raise MemoryError
+            self.buffer = buffer
+            self.capacity = capacity
+        return self.buffer + self.size
+
+    # Public API
+
+    def publish(self, bytes subject not None, bytes payload not None):
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(payload)
+        cdef Py_ssize_t most = PyBytes_GET_SIZE(subject) + length + NATS_PUBLISH_LEN
+        cdef char *position
+        nats_check_subject(subject)
+        if length > self.max_payload or most > self.limit - self.size:
+            return False
+        position = self.reserve(most)
+        position = nats_put(position, b"PUB ", 4)
+        position = nats_put(position, PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject))
+        position = nats_put(position, b" ", 1)
+        position = nats_put_number(position, length)
+        position = nats_put(position, b"\r\n", 2)
+        position = nats_put(position, PyBytes_AS_STRING(payload), length)
+        position = nats_put(position, b"\r\n", 2)
+        self.size = position - self.buffer
+        return True
+
+    def subscribe(self, bytes subject not None):
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(subject)
+        cdef char *position
+        nats_check_subject(subject)
+        position = nats_put(self.reserve(2 * length + NATS_PUBLISH_LEN), b"SUB ", 4)
+        position = nats_put(position, PyBytes_AS_STRING(subject), length)
+        position = nats_put(position, b" ", 1)
+        position = nats_put(position, PyBytes_AS_STRING(subject), length)
+        self.size = nats_put(position, b"\r\n", 2) - self.buffer
+
+    def unsubscribe(self, bytes subject not None):
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(subject)
+        cdef char *position
+        nats_check_subject(subject)
+        position = nats_put(self.reserve(length + NATS_PUBLISH_LEN), b"UNSUB ", 6)
+        position = nats_put(position, PyBytes_AS_STRING(subject), length)
+        self.size = nats_put(position, b"\r\n", 2) - self.buffer
+
+    def take(self):
+        cdef bytes taken = nats_bytes(self.buffer, self.size) if self.size else b""
+        self.clear()
+        return taken
+
+    def clear(self):
+        self.size = 0
+        if self.capacity > NATS_KEPT_LEN:
+            free(self.buffer)
+            self.buffer = NULL
+            self.capacity = 0
