@@ -677,6 +677,8 @@ class Node:
         """Return all subjects that are wanted."""
     def wants(self, subject: bytes) -> bool:
         """Tell whether a subject is."""
+    def wanted(self, subject: bytes) -> None:
+        """Note that another node wants a subject."""
     def forget_peer(self, node: bytes) -> None:
         """Keep nothing of a node that has ended."""
     def take_claimed(self) -> list[str]:

@@ -20,6 +20,7 @@ ROOMS: dict[str, set[str]] = {
     "__init__": {"errors", "http", "process", "server", "version", "ws"},
     "__main__": {"process"},
     "_speedups": {"errors", "logs"},
+    "backplane": {"_speedups", "errors", "logs"},
     "backplane": {"_speedups", "errors", "logs", "version"},
     "errors": set(),
     "handshake": {"errors"},
@@ -27,13 +28,13 @@ ROOMS: dict[str, set[str]] = {
     "http1": {"_speedups", "errors", "handshake", "logs", "net", "options", "service"},
     "logs": set(),
     "net": {"_speedups", "errors", "logs", "options"},
-    "options": {"_speedups", "errors", "handshake"},
+    "options": {"_speedups", "backplane", "errors", "handshake"},
     "process": {"errors", "logs", "net", "options", "server", "service", "version"},
-    "server": {"_speedups", "errors", "http1", "logs", "net", "options", "service"},
+    "server": {"_speedups", "backplane", "errors", "http1", "logs", "net", "options", "service"},
     "service": {"errors", "logs", "options"},
     "testing": {"_speedups", "service"},
     "version": set(),
-    "ws": {"_speedups", "http1", "options", "service"},
+    "ws": {"_speedups", "backplane", "http1", "options", "service"},
 }
 
 PACKAGE = Path(fastws.__file__).parent

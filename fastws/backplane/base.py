@@ -45,8 +45,11 @@ class Receiver(Protocol):
     def gap(self, reason: str) -> None:
         """Note that messages to this node were lost while the engine was up."""
 
+    def wanted(self, subject: bytes) -> None:
+        """Note that another node is subscribed from now on; by engines that see it."""
+
     def joined(self, node: bytes) -> None:
-        """Note that a node is there; by engines that see nodes come and go."""
+        """Note that a node is there; likewise."""
 
     def left(self, node: bytes) -> None:
         """Note that a node has ended; likewise."""

@@ -260,6 +260,7 @@ class _Link(asyncio.Protocol):
     def _on_frame(self, kind: int, data: bytes) -> None:
         if kind == _WANT:
             self._mesh.want(self, data)
+            self._receiver.wanted(data)
         elif kind == _UNWANT:
             self._mesh.unwant(self, data)
         elif kind == _ANEW:

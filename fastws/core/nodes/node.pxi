@@ -15,7 +15,6 @@ cdef enum:
     COLLECT_PUBLISHED_LEN = 4194304  # bytes that may collect in a turn for all targets together
     MAX_PEERS = 4096           # nodes that are known at once
     MAX_IDLE_TARGETS = 65536   # that only this node publishes to
-    STAMP_BITS = 16            # of a stamp, below its milliseconds
 
 cdef double LINGER = 2.0       # seconds that a subject is still wanted when nobody here is meant by it any more
 
@@ -290,6 +289,12 @@ cdef class Node:
         found = self.targets.get(subject)
         return found is not None and (<Target>found).subscribed
 
+    def wanted(self, bytes subject not None):
+        """Answer who wants a name, and may be about to take it."""
+        cdef Target target = self.targets.get(subject)
+        if target is not None and target.kind == TARGET_NAME and target.stamp:
+            self.say(target, RECORD_CLAIM, stamp_bytes(target.stamp))
+
     cdef Peer peer_of(self, uint64_t number):
         """The node of a number; None: there are too many."""
         cdef Peer peer = self.peers.get(number)
@@ -489,18 +494,18 @@ cdef class Node:
                 target = self.target(TARGET_NAME, name)
                 self.say(target, RECORD_CLAIM, stamp_bytes(target.stamp))
 
-    # -- stamps: milliseconds since 1970, and a count below them that makes each greater than all that were seen
+    # -- stamps: nanoseconds since 1970, or one more than the greatest that was seen
 
     cpdef uint64_t next_stamp(self):
         cdef timespec now
         clock_gettime(CLOCK_REALTIME, &now)
-        self.clock = max(self.clock + 1, (<uint64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000) << STAMP_BITS)
+        self.clock = max(self.clock + 1, <uint64_t>now.tv_sec * 1000000000 + now.tv_nsec)
         return self.clock
 
     cpdef note_stamp(self, uint64_t stamp):
         """Never give out a lesser one; from a clock that is far ahead of ours we do not learn."""
         cdef uint64_t now = self.next_stamp()
-        if now < stamp < now + (MAX_AHEAD << STAMP_BITS):
+        if now < stamp < now + MAX_AHEAD:
             self.clock = stamp
 
     # -- groups
@@ -556,7 +561,7 @@ cdef class Node:
 
 cdef tuple SUBJECT_KINDS = (b"g.", b"n.", b"s.", b"c.")
 
-cdef uint64_t MAX_AHEAD = 3600000  # milliseconds
+cdef uint64_t MAX_AHEAD = 3600000000000  # nanoseconds
 
 
 cdef inline bytes stamp_bytes(uint64_t stamp):
