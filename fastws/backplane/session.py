@@ -8,8 +8,8 @@ An engine says what is said (`Speaker`, and a `Conversation` for each connection
                                                                                 connection first, this one after it
 
 What is subscribed or unsubscribed while a connection is in the making is noted and comes last, whether another one is
-up meanwhile or not. A server is dead when it has left two PINGs unanswered, also where TCP acknowledges all that is
-sent; bytes that wait for one are bounded, and gone with it.
+up meanwhile or not. A server is dead when it has left two PINGs unanswered and says nothing else, also where TCP
+acknowledges all that is sent; bytes that wait for one are bounded, and gone with it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ OPEN_TIMEOUT: Final = 5.0  # seconds that `open` waits for the first attempt
 CLOSE_TIMEOUT: Final = 2.0  # seconds for what was published, and for what a server that is leaving has for us still
 PING_INTERVAL: Final = 2.0  # seconds
 PINGS_UNANSWERED: Final = 2  # of a dead server
-LAST_PATIENCE: Final = 1.0  # seconds after the last of them
+LAST_PATIENCE: Final = 1.0  # seconds in which nothing comes from it after the last of them
+MAX_PATIENCE: Final = 10  # times that something may come which is no answer
 JITTER: Final = 0.1  # seconds, so that not all nodes come at the same moment
 FIRST_BACK_OFF: Final = 0.1  # seconds, after a round of all servers in which none was to be had
 MAX_BACK_OFF: Final = 2.0  # seconds
@@ -116,6 +117,7 @@ class Wire(asyncio.Protocol):
         self._converse = converse
         self._transport: asyncio.Transport | None = None
         self._pings: collections.deque[asyncio.Future[None]] = collections.deque()  # without an answer
+        self._heard = False  # of late
         self._corked: list[bytes] | None = None  # what is held back
         self._writable = asyncio.Event()
         self._writable.set()
@@ -246,6 +248,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes over."""
+        self._heard = True
         try:
             self.conversation.feed(data)
         except ConversationError as error:
@@ -290,11 +293,20 @@ class Wire(asyncio.Protocol):
         while not self.lost.done():
             await asyncio.sleep(PING_INTERVAL)
             self._ping()
-            if len(self._pings) >= PINGS_UNANSWERED:
-                await asyncio.sleep(LAST_PATIENCE)
-                await _read_first()
-                if len(self._pings) >= PINGS_UNANSWERED:
-                    self.fail("the server does not answer")
+            if self._is_doubtful() and not await self._is_busy():
+                self.fail("the server does not answer")
+
+    def _is_doubtful(self) -> bool:
+        return len(self._pings) >= PINGS_UNANSWERED
+
+    async def _is_busy(self) -> bool:
+        """Tell whether an answer comes still, behind much that was sent to us before it."""
+        for _ in range(MAX_PATIENCE):
+            self._heard = False
+            await asyncio.sleep(LAST_PATIENCE)
+            if not (self._heard and self._is_doubtful()):
+                break
+        return not self._is_doubtful()
 
     async def _linger(self) -> None:
         await asyncio.sleep(HANDOVER_TIME)
@@ -466,15 +478,18 @@ class Session:
         return wire
 
     async def _subscribe(self, wire: Wire) -> None:
+        """Subscribe to all, then to what changed meanwhile; what changes during that and the barrier `_adopt` takes."""
         self._changed = {}
-        subjects = list(self._speaker.subscriptions())
-        while subjects:
-            for start in range(0, len(subjects), SLICE):
-                wire.write(wire.conversation.subscribing(subjects[start : start + SLICE]))
-                await wire.has_room()
-                await asyncio.sleep(0)
-            subjects, self._changed = list(self._changed), {}
+        await self._send_in_slices(wire, list(self._speaker.subscriptions()))
+        changed, self._changed = list(self._changed), {}
+        await self._send_in_slices(wire, changed)
         await wire.barrier()
+
+    async def _send_in_slices(self, wire: Wire, subjects: list[bytes]) -> None:
+        for start in range(0, len(subjects), SLICE):
+            wire.write(wire.conversation.subscribing(subjects[start : start + SLICE]))
+            await wire.has_room()
+            await asyncio.sleep(0)
 
 
 async def _cancelled(task: asyncio.Future[Any]) -> None:
@@ -482,13 +497,6 @@ async def _cancelled(task: asyncio.Future[Any]) -> None:
     if not task.done():
         task.cancel()
         await asyncio.wait((task,))
-
-
-async def _read_first() -> None:
-    """Let the loop read what came while it was held up."""
-    # Twice: the first turn may begin before the loop polls
-    for _ in range(2):
-        await asyncio.sleep(0)
 
 
 def _reason(error: BaseException) -> str:

@@ -133,6 +133,7 @@ class Node:
         self.wanted = dict.fromkeys(subjects)
         self.messages: list[tuple[bytes, bytes]] = []
         self.events: list[str] = []
+        self.asked = False  # for its subscriptions
         self.engine: Backplane = engine_of(url)
 
     async def __aenter__(self):
@@ -148,6 +149,7 @@ class Node:
         self.messages.append((subject, payload))
 
     def subscriptions(self) -> list[bytes]:
+        self.asked = True
         return list(self.wanted)
 
     def wants(self, subject: bytes) -> bool:
