@@ -205,6 +205,7 @@ class ServeOptions(TypedDict, total=False):
     max_head_size: Annotated[int, Option(16384, _count)]  # bytes
     max_head_fields: Annotated[int, Option(128, _count)]
     max_body_size: Annotated[int, Option(1 << 20, _count)]  # bytes
+    backplane: Annotated[object | None, Option(None)]
 
 
 class UpgradePathOptions(TypedDict, total=False):

@@ -20,6 +20,7 @@ ROOMS: dict[str, set[str]] = {
     "__init__": {"errors", "http", "process", "server", "version", "ws"},
     "__main__": {"process"},
     "_speedups": {"errors", "logs"},
+    "backplane": {"errors"},
     "errors": set(),
     "handshake": {"errors"},
     "http": {"errors", "http1", "service"},
