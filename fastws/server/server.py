@@ -33,10 +33,12 @@ from .signals import ENDING, Signals, is_unhandled
 
 if TYPE_CHECKING:
     import os
+    import socket
 
     from typing_extensions import Self, Unpack
 
     from .._speedups import Hub
+    from ..net.share import Share
 
 __all__ = ["Server", "serve"]
 
@@ -77,6 +79,8 @@ class Server:
         self._lost_coroutines: set[str] = set()  # of these functions that was said
         self._closing: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
+        self._inherited: ListeningSockets | None = None
+        self._share: Share | None = None
 
     # --- What it shows.
 
@@ -191,6 +195,16 @@ class Server:
             raise
         return self
 
+    def inherit(self, sockets: ListeningSockets, share: Share | None) -> None:
+        """Have a worker listen at sockets that its supervisor has opened, instead of where the options say.
+
+        Args:
+            sockets: bound; they are closed at the end.
+            share: of the connections that come there, None if no other worker accepts them.
+        """
+        self._inherited = sockets
+        self._share = share
+
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = threading.get_ident()
@@ -208,17 +222,13 @@ class Server:
 
     async def _listen(self, hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
         site = self._site
-        sockets = await ListeningSockets.open(loop, self._options)
+        sockets = await self._open_sockets(loop)
         for sock in sockets.sockets:
             kernel_backlog.limit(sock, site.kernel_backlog)
         if site.closing:
             sockets.close()
             raise StartError("the server was closed before it could listen")
-        make_protocol = functools.partial(HttpProtocol, site)
-        make_transport = hub.make_transport if hub.has_transports else None
-        listener = Listener(
-            sockets.sockets, self._options, make_protocol, make_transport, self._tls, site.limits, site.deadlines
-        )
+        listener = self._make_listener(hub, sockets.sockets)
         site.on_connected = listener.connected if listener.has_openings else None
         shutdown = Shutdown(site, listener, sockets, self._lifecycle, self._patience)
         try:
@@ -229,6 +239,24 @@ class Server:
             raise
         self._shutdown = shutdown
         self._calls.begin(loop)
+
+    def _make_listener(self, hub: Hub, sockets: list[socket.socket]) -> Listener:
+        site, share = self._site, self._share
+        make_protocol = functools.partial(HttpProtocol, site)
+        make_transport = hub.make_transport if hub.has_transports else None
+        listener = Listener(
+            sockets, self._options, make_protocol, make_transport, self._tls, site.limits, site.deadlines, share
+        )
+        if share is not None:
+            site.on_count = share.refresh
+            share.begin(lambda: site.connection_count() + listener.openings)
+        return listener
+
+    async def _open_sockets(self, loop: asyncio.AbstractEventLoop) -> ListeningSockets:
+        if self._inherited is None:
+            return await ListeningSockets.open(loop, self._options)
+        self._inherited.listen(self._options.backlog)
+        return self._inherited
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
