@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, StartError
@@ -16,6 +16,7 @@ from ..server.loading import refuse_while_importing
 from ..server.server import Server
 from ..server.signals import ENDING, Signals
 from .announcement import announce
+from .loading import load
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -42,7 +43,8 @@ def run(
     certificate again, as `Server.reload_certificate` does.
 
     Args:
-        services: as for `serve`, as are all options.
+        services: as for `serve`, as are all options; or their names, as ``"module:Class"``, ``"module"`` or
+            ``"file.py"``, which the command takes, too.
         on_listening: called with the server once it listens, instead of printing what is served where.
 
     Raises:
@@ -55,11 +57,19 @@ def run(
             "fastws.run starts an event loop, and one runs here already, as it does in Jupyter and in async functions; "
             "serve on that one: async with fastws.serve(...)"
         )
-    server = Server(*services, **options)
+    server = Server(*_loaded(services), **options)
     keep_standard_descriptors()
     show_logs(access=server.access_log)
     _raise_file_limit()
     _runner()(_serve_until_signal(server, on_listening))
+
+
+def _loaded(services: Iterable[object]) -> Iterator[object]:
+    for service in services:
+        if isinstance(service, str):
+            yield from load([service])
+        else:
+            yield service
 
 
 async def _serve_until_signal(server: Server, on_listening: Callable[[Server], None] | None) -> None:
