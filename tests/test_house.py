@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "logs": set(),
     "net": {"_speedups", "errors", "logs", "options"},
     "options": {"_speedups", "errors", "handshake"},
-    "process": {"errors", "logs", "net", "options", "server", "service", "version"},
+    "process": {"backplane", "errors", "logs", "net", "options", "server", "service", "version"},
     "server": {"_speedups", "errors", "http1", "logs", "net", "options", "service"},
     "service": {"errors", "logs", "options"},
     "testing": {"_speedups", "service"},

@@ -16,7 +16,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StartError
 from ..logs import LOG_FORMAT
 from ..net.sockets import inherited_socket
 from ..options import ServerOptions
@@ -26,11 +26,13 @@ from .command_line import parse, server_options
 from .loading import describe, files_of, load
 from .run import run
 from .saying import say
+from .supervisor import supervise
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from ..options import ServeOptions
     from ..server.server import Server
 
 __all__ = ["main"]
@@ -66,6 +68,16 @@ def _fail(error: Exception) -> int:
 def _run(options: argparse.Namespace) -> int:
     lifeline = reload.Lifeline()
     _configure_logging(options)
+    serve_there = _serve_here if options.workers is None else _serve_in_workers
+    try:
+        return serve_there(options, lifeline)
+    except OSError as error:
+        if error.errno not in _ADDRESS_ERRORS and not isinstance(error, socket.gaierror):
+            raise
+        return _fail(ConfigurationError(_explain(error, options)))
+
+
+def _serve_here(options: argparse.Namespace, lifeline: reload.Lifeline) -> int:
     try:
         services = load(options.services)
     except Exception as error:
@@ -73,16 +85,24 @@ def _run(options: argparse.Namespace) -> int:
         reload.report(error)
         return _fail(error)
     reload.report()
-    given = server_options(options)
-    try:
-        if options.fd is not None:
-            given["sock"] = inherited_socket(options.fd)
-        run(*services, on_listening=functools.partial(_begin, lifeline), **given)
-    except OSError as error:
-        if error.errno not in _ADDRESS_ERRORS and not isinstance(error, socket.gaierror):
-            raise
-        return _fail(ConfigurationError(_explain(error, options)))
+    run(*services, on_listening=functools.partial(_begin, lifeline), **_options_of_server(options))
     return 0
+
+
+def _serve_in_workers(options: argparse.Namespace, lifeline: reload.Lifeline) -> int:
+    given = _options_of_server(options)
+    try:
+        supervise(options.services, options.workers, given, log_level=options.log_level.upper(), lifeline=lifeline)
+    except StartError as error:
+        return _fail(error)
+    return 0
+
+
+def _options_of_server(options: argparse.Namespace) -> ServeOptions:
+    given = server_options(options)
+    if options.fd is not None:
+        given["sock"] = inherited_socket(options.fd)
+    return given
 
 
 def _explain(error: OSError, options: argparse.Namespace) -> str:

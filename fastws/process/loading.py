@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StartError
 from ..server.loading import importing
 from ..service.marks import is_marked
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-__all__ = ["UsageError", "describe", "files_of", "load"]
+__all__ = ["UsageError", "WorkerError", "describe", "files_of", "load"]
 
 
 # Files whose frames say nothing to a user.
@@ -27,6 +27,10 @@ _OURS: Final = (os.path.dirname(__file__) + os.sep, "<frozen importlib")
 
 class UsageError(ConfigurationError):
     """What is to be served is not there: no such file, no service in it."""
+
+
+class WorkerError(StartError):
+    """A worker cannot start; the message is all that it said, a traceback for instance."""
 
 
 def load(targets: Iterable[str]) -> list[object]:
@@ -50,7 +54,9 @@ def describe(error: Exception) -> tuple[str, int]:
 
     What a user can get wrong is one line. Any other exception has its traceback, from the first line of theirs.
     """
-    if isinstance(error, ConfigurationError):
+    if isinstance(error, WorkerError):
+        return str(error), 1
+    if isinstance(error, (ConfigurationError, StartError)):
         return f"fastws: {error}", 2 if isinstance(error, UsageError) else 1
     frames: Any = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
