@@ -82,7 +82,12 @@ class Control:
         Raises:
             ValueError: it is no message.
         """
-        data, descriptors = self._read()
+        try:
+            data, descriptors = self._read()
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
         if not data:
             return None
         *lines, self._data = (self._data + data).split(b"\n")
@@ -93,10 +98,7 @@ class Control:
 
     def _read(self) -> tuple[bytes, list[int]]:
         cloexec = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-        try:
-            data, descriptors, flags, _ = socket.recv_fds(self.sock, MAX_MESSAGE, MAX_DESCRIPTORS, cloexec)
-        except ConnectionError:
-            return b"", []
+        data, descriptors, flags, _ = socket.recv_fds(self.sock, MAX_MESSAGE, MAX_DESCRIPTORS, cloexec)
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         if flags & socket.MSG_CTRUNC:
@@ -104,7 +106,10 @@ class Control:
         return data, descriptors
 
     def _message(self, line: bytes) -> Message:
-        name, told, count = json.loads(line)
+        try:
+            name, told, count = json.loads(line)
+        except TypeError:
+            raise ValueError(f"{line[:40]!r} is no message") from None
         taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
         return Message(name, told, taken)
 

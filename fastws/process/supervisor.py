@@ -56,7 +56,8 @@ HURRY_TIMEOUT: Final = 2 * Patience.grace
 # Who waits for a reload kills us after that time, and then workers would hold the port a moment longer
 RELOAD_TIMEOUT: Final = reload.STOP_TIMEOUT - 0.5
 
-_MAIN: Final = "fastws.process.worker"
+# Not -m, which would look first into the working directory, for modules of the standard library, too
+_MAIN: Final = "import sys; sys.path[:] = {path!r}; from fastws.process.worker import main; sys.exit(main())"
 
 
 def supervise(
@@ -87,7 +88,6 @@ def supervise(
         "targets": _names(targets),
         "options": _portable_options(given),
         "log_level": log_level,
-        "path": list(map(os.fspath, sys.path)),
     }
     options = ServerOptions(**given)
     if threading.current_thread() is not threading.main_thread():
@@ -228,12 +228,12 @@ class _Worker:
     def _read(self) -> None:
         try:
             messages = self._control.receive()
-        except ValueError:
+        except ValueError:  # somebody else has written there
             messages = None
+            self.kill()
         if messages is None:
             self._loop.remove_reader(self._control.sock)
-            return
-        for message in messages:
+        for message in messages or ():
             self._heard(self, message)
 
     def _wait(self) -> None:
@@ -254,7 +254,8 @@ class _Worker:
 def _spawn(control: socket.socket) -> subprocess.Popen[bytes]:
     descriptor = control.fileno()
     with hold_back():
-        return subprocess.Popen([sys.executable, "-m", _MAIN, str(descriptor)], pass_fds=[descriptor])
+        command = [sys.executable, "-c", _MAIN.format(path=sys.path), str(descriptor)]
+        return subprocess.Popen(command, pass_fds=[descriptor])
 
 
 def _how(status: int) -> str:
@@ -351,6 +352,8 @@ class _Supervisor:
                 return
             if worker.lifetime >= STEADY:
                 delay = FIRST_DELAY
+            if worker.failure is not None:
+                logger.error("%s cannot start: %s", worker.name, worker.failure)
             logger.warning("%s %s and is started again in %s seconds", worker.name, how, delay)
             if await self._is_closed_within(delay):
                 return
@@ -408,8 +411,6 @@ class _Supervisor:
 
     def _went(self, worker: _Worker) -> None:
         self._rows.clear(worker.number)
-        if worker.failure is not None and self._serving:
-            logger.error("%s cannot start: %s", worker.name, worker.failure)
         self._news.set()
 
     # --- All end.

@@ -77,7 +77,6 @@ class _Worker:
     def run(self) -> int:
         told = self._told
         multiprocessing.current_process().name = f"worker {told['number'] + 1}"
-        sys.path[:] = told["path"]
         keep_standard_descriptors()
         if told["log_level"] is not None:
             logging.basicConfig(level=told["log_level"], format=WORKER_LOG_FORMAT)
@@ -191,7 +190,3 @@ class _Orders:
         self._take(Message(_ORPHANED, {}, []))
         time.sleep(reload.ORPHAN_TIMEOUT)
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

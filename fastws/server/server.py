@@ -409,7 +409,8 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
         unix: the path of a Unix socket, instead of host and port. One that nobody listens at any more is replaced, and
             ours is removed at the end.
         unix_mode: who may connect to that: 0o600 is processes of the same user.
-        reuse_port: let other processes listen at the same port and share its connections.
+        reuse_port: let other processes listen at the same port; the system chooses who gets a connection. With workers
+            each listens at a socket of its own.
         backlog: connections that the kernel holds until they are accepted.
         proxy_protocol: expect a header of the PROXY protocol, version 1 or 2, before everything else, TLS included, and
             take the client's address from it. Connections without one are closed, and whoever can connect can
@@ -432,7 +433,8 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
             another one of a proxy's own that is such a list, as `"X-Real-IP"`. What else a client writes is ignored
             then, which is right for proxies that pass on a `Forwarded` of the client's. With None, the default, all are
             read, and a request whose fields tell of different clients gets a 400.
-        max_connections: open connections in all, HTTP and WebSocket; one more gets a 503 with ``Retry-After``.
+        max_connections: open connections in all, HTTP and WebSocket; one more gets a 503 with ``Retry-After``. With
+            workers this is for each of them, as is every limit below.
         max_connections_per_address: connections of one address, of IPv6 of the same first 64 bits; one more gets a 429.
             Behind a proxy that is believed (`proxy_protocol`, `proxy_headers`) the address is that of its client, whose
             WebSockets are counted. None, the default, is any number: behind NAT many share an address.
