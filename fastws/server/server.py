@@ -34,10 +34,12 @@ from .signals import ENDING, Signals, is_unhandled
 
 if TYPE_CHECKING:
     import os
+    import socket
 
     from typing_extensions import Self, Unpack
 
     from .._speedups import Hub
+    from ..net.share import Share
 
 __all__ = ["Server", "serve"]
 
@@ -79,6 +81,8 @@ class Server:
         self._lost_coroutines: set[str] = set()  # of these functions that was said
         self._closing: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
+        self._inherited: ListeningSockets | None = None
+        self._share: Share | None = None
 
     # --- What it shows.
 
@@ -197,6 +201,16 @@ class Server:
             self._relay.listen(self._lifecycle.tell, self._lifecycle.lead)
         return self
 
+    def inherit(self, sockets: ListeningSockets, share: Share | None) -> None:
+        """Have a worker listen at sockets that its supervisor has opened, instead of where the options say.
+
+        Args:
+            sockets: bound; they are closed at the end.
+            share: of the connections that come there, None if no other worker accepts them.
+        """
+        self._inherited = sockets
+        self._share = share
+
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = threading.get_ident()
@@ -228,17 +242,13 @@ class Server:
 
     async def _listen(self, hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
         site = self._site
-        sockets = await ListeningSockets.open(loop, self._options)
+        sockets = await self._open_sockets(loop)
         for sock in sockets.sockets:
             kernel_backlog.limit(sock, site.kernel_backlog)
         if site.closing:
             sockets.close()
             raise StartError("the server was closed before it could listen")
-        make_protocol = functools.partial(HttpProtocol, site)
-        make_transport = hub.make_transport if hub.has_transports else None
-        listener = Listener(
-            sockets.sockets, self._options, make_protocol, make_transport, self._tls, site.limits, site.deadlines
-        )
+        listener = self._make_listener(hub, sockets.sockets)
         site.on_connected = listener.connected if listener.has_openings else None
         shutdown = Shutdown(site, listener, sockets, self._lifecycle, self._patience)
         try:
@@ -249,6 +259,24 @@ class Server:
             raise
         self._shutdown = shutdown
         self._calls.begin(loop)
+
+    def _make_listener(self, hub: Hub, sockets: list[socket.socket]) -> Listener:
+        site, share = self._site, self._share
+        make_protocol = functools.partial(HttpProtocol, site)
+        make_transport = hub.make_transport if hub.has_transports else None
+        listener = Listener(
+            sockets, self._options, make_protocol, make_transport, self._tls, site.limits, site.deadlines, share
+        )
+        if share is not None:
+            site.on_count = share.refresh
+            share.begin(lambda: site.connection_count() + listener.openings)
+        return listener
+
+    async def _open_sockets(self, loop: asyncio.AbstractEventLoop) -> ListeningSockets:
+        if self._inherited is None:
+            return await ListeningSockets.open(loop, self._options)
+        self._inherited.listen(self._options.backlog)
+        return self._inherited
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -406,7 +434,8 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
         unix: the path of a Unix socket, instead of host and port. One that nobody listens at any more is replaced, and
             ours is removed at the end.
         unix_mode: who may connect to that: 0o600 is processes of the same user.
-        reuse_port: let other processes listen at the same port and share its connections.
+        reuse_port: let other processes listen at the same port; the system chooses who gets a connection. With workers
+            each listens at a socket of its own.
         backplane: the URL of an engine that carries pushes to groups, names and services between nodes: NATS
             (``nats://host:4222``, ``tls://``) or Redis (``redis://host:6379``, ``rediss://``), of which
             docs/scaling.md tells more. All servers on an event loop share one. None is a node that is alone.
@@ -433,7 +462,8 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
             another one of a proxy's own that is such a list, as `"X-Real-IP"`. What else a client writes is ignored
             then, which is right for proxies that pass on a `Forwarded` of the client's. With None, the default, all are
             read, and a request whose fields tell of different clients gets a 400.
-        max_connections: open connections in all, HTTP and WebSocket; one more gets a 503 with ``Retry-After``.
+        max_connections: open connections in all, HTTP and WebSocket; one more gets a 503 with ``Retry-After``. With
+            workers this is for each of them, as is every limit below.
         max_connections_per_address: connections of one address, of IPv6 of the same first 64 bits; one more gets a 429.
             Behind a proxy that is believed (`proxy_protocol`, `proxy_headers`) the address is that of its client, whose
             WebSockets are counted. None, the default, is any number: behind NAT many share an address.
