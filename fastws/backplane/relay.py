@@ -39,6 +39,7 @@ logger = Log("fastws")
 
 TICK: Final = 1.0  # seconds
 HEARTBEAT: Final = 2  # ticks
+TAKE_OVER: Final = 0.2  # seconds from the end of who was the one until this node is
 SETTLE: Final = 0.5  # seconds that a beginner waits for what others know
 NAMES_A_TURN: Final = 500  # that are claimed again before others have their turn
 MAX_GAPS: Final = 100  # that are told of one by one; more are told of by node
@@ -97,7 +98,7 @@ class Relay(Node):
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), SETTLE)
         self._settled.set()
-        self._elect()
+        self._elect(at_once=True)
 
     async def close(self) -> None:
         """Let go of it for one server; with the last one say goodbye and end the engine."""
@@ -259,9 +260,13 @@ class Relay(Node):
             self._elect()
         self._check_settled()
 
-    def _elect(self) -> None:
+    def _elect(self, at_once: bool = False) -> None:
         """See whether this node is the one; while the engine is away nobody can know better than before."""
-        if not self._settled.is_set() or (self._was_up and not self.is_up):
+        if self.hub is None or not self._settled.is_set() or (self._was_up and not self.is_up):
+            return
+        if self.members.is_first() and not self.leads and not at_once:
+            # Those who end together do not pass it on to each other
+            self._loop.call_later(TAKE_OVER, self._elect, True)
             return
         leads = self.members.is_first()
         if leads != self.leads:

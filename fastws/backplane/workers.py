@@ -11,6 +11,7 @@ of before. A peer whose socket ends is gone, and with it all that it wanted.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, cast
 
@@ -196,6 +197,7 @@ class _Link(asyncio.Protocol):
         self._receiver = receiver
         self._reader = LinkReader(receiver.received, self._on_frame)
         self._transport: asyncio.WriteTransport | None = None
+        self._descriptor = -1
         self._node: bytes | None = None
 
     async def live(self, sock: socket.socket) -> None:
@@ -212,6 +214,7 @@ class _Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say who we are and what we want."""
         self._transport = cast("asyncio.WriteTransport", transport)
+        self._descriptor = transport.get_extra_info("socket").fileno()
         self._transport.set_write_buffer_limits(high=MAX_UNSENT, low=MAX_UNSENT // 4)
         self.collected = [link_frame(_HELLO, b"%d %s" % (VERSION, self._receiver.node))]
         self._say_wanted()
@@ -230,10 +233,23 @@ class _Link(asyncio.Protocol):
         return True
 
     def flush(self) -> None:
-        """Write what collected."""
-        if self._transport is not None:
-            frames, self.collected = self.collected, []
-            self._transport.write(b"".join(frames) if len(frames) > 1 else frames[0])
+        """Write what collected, at once: what is said to clients next may rest on it."""
+        transport = self._transport
+        if transport is None:
+            return
+        frames, self.collected = self.collected, []
+        data = b"".join(frames) if len(frames) > 1 else frames[0]
+        if transport.get_write_buffer_size() == 0:
+            data = data[self._send(data) :]
+        if data:
+            transport.write(data)
+
+    def _send(self, data: bytes) -> int:
+        """Send past the transport, which leaves that for later; returns how many bytes went."""
+        try:
+            return os.write(self._descriptor, data)
+        except OSError:  # there is no room, or nobody any more: the transport sees to both
+            return 0
 
     def pause_writing(self) -> None:
         """Note that the peer does not read."""

@@ -71,7 +71,8 @@ class _Worker:
         self._sockets = [socket.socket(fileno=descriptor) for descriptor in sockets]
         self._share = Share(Table(table), start.told["number"]) if start.told["shares"] else None
         os.close(table)
-        self._mesh = Mesh()
+        options = start.told["options"]
+        self._mesh = Mesh() if options.get("backplane") is None else None  # over an engine they hear each other, too
         self._is_ready = False
 
     def run(self) -> int:
@@ -97,7 +98,7 @@ class _Worker:
             reload.report(error)
             raise
         reload.report()
-        server = Server(*services, backplane=self._mesh, **self._told["options"])
+        server = Server(*services, **{**self._told["options"], **({"backplane": self._mesh} if self._mesh else {})})
         server.inherit(ListeningSockets(self._sockets), self._share)
         show_logs(access=server.access_log, format=WORKER_LOG_FORMAT)
         raise_file_limit()
@@ -123,7 +124,11 @@ class _Worker:
                 await server.until(ending.asked)
 
     def _connect(self, message: Message) -> None:
-        self._mesh.connect(socket.socket(fileno=message.descriptors[0]))
+        link = socket.socket(fileno=message.descriptors[0])
+        if self._mesh is None:
+            link.close()
+        else:
+            self._mesh.connect(link)
 
     # --- What the supervisor hears.
 

@@ -208,9 +208,10 @@ cdef class Node:
         return 0
 
     cdef int say(self, Target target, uint8_t kind, bytes data) except -1:
-        """Publish a record of our own making."""
+        """Publish a record of our own making, before anything that is said here from now on."""
         cdef payload_t payload
         payload_of_bytes(kind, data, &payload)
+        self.hub.urgent = True
         self.publish(target, kind, &payload, &PLAINLY)
         return 0
 
