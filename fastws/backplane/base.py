@@ -97,6 +97,9 @@ class Backplane(abc.ABC):
         """Tell whether `publish` would take a message now; asked once in a turn."""
         return True
 
+    def catch_up(self) -> None:
+        """Give the receiver what has come already, by engines that see nodes; called before much is decided here."""
+
     def audience(self, subject: bytes) -> bool | None:
         """Tell whether another node is subscribed; None if this engine does not know that before it publishes."""
         return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, cast
 
@@ -31,6 +32,7 @@ logger = Log("fastws")
 MAX_UNSENT: Final = 1 << 24  # bytes that wait for one peer
 OPEN_TIMEOUT: Final = 4.0  # seconds for all peers to say who they are
 CLOSE_TIMEOUT: Final = 2.0  # seconds for them to read what was said last
+READ_LEN: Final = 1 << 18  # bytes
 VERSION: Final = 1
 
 # Kinds of frames, besides messages.
@@ -55,6 +57,8 @@ class Mesh(Backplane):
         self._sets: dict[int, tuple[_Link, ...]] = {}  # bits -> their links
         self._tasks: set[asyncio.Task[None]] = set()
         self._sockets: list[socket.socket] = []  # until it is open
+        self._poll = select.poll()
+        self._by_descriptor: dict[int, _Link] = {}
         self._closed = False
 
     def connect(self, sock: socket.socket) -> None:
@@ -141,6 +145,13 @@ class Mesh(Backplane):
             if link.collected:
                 link.flush()
 
+    def catch_up(self) -> None:
+        """Read what peers have said, before the loop gets to it."""
+        for descriptor, _ in self._poll.poll(0):
+            link = self._by_descriptor.get(descriptor)
+            if link is not None:
+                link.catch_up()
+
     def has_room(self) -> bool:
         """Tell whether all peers read."""
         return not any(link.is_stuck for link in self._links.values())
@@ -168,8 +179,16 @@ class Mesh(Backplane):
         for subject in [subject for subject, bits in self._wanted.items() if bits & link.bit]:
             self.unwant(link, subject)
 
+    def watch(self, link: _Link, descriptor: int) -> None:
+        """Have `catch_up` look at a link that has begun."""
+        self._by_descriptor[descriptor] = link
+        self._poll.register(descriptor, select.POLLIN)
+
     def forget(self, link: _Link) -> None:
         """Let go of a link that has ended."""
+        if self._by_descriptor.get(link.descriptor) is link:
+            del self._by_descriptor[link.descriptor]
+            self._poll.unregister(link.descriptor)
         if self._links.get(link.bit) is link:
             del self._links[link.bit]
         self._sets.clear()
@@ -191,13 +210,13 @@ class _Link(asyncio.Protocol):
         self.ready = asyncio.Event()
         self._ended = asyncio.Event()
         self.collected: list[bytes] = []
+        self.descriptor = -1
         self.is_stuck = False
         self._missed = False  # something was not sent, since it is stuck
         self._mesh = mesh
         self._receiver = receiver
         self._reader = LinkReader(receiver.received, self._on_frame)
         self._transport: asyncio.WriteTransport | None = None
-        self._descriptor = -1
         self._node: bytes | None = None
 
     async def live(self, sock: socket.socket) -> None:
@@ -214,7 +233,8 @@ class _Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say who we are and what we want."""
         self._transport = cast("asyncio.WriteTransport", transport)
-        self._descriptor = transport.get_extra_info("socket").fileno()
+        self.descriptor = transport.get_extra_info("socket").fileno()
+        self._mesh.watch(self, self.descriptor)
         self._transport.set_write_buffer_limits(high=MAX_UNSENT, low=MAX_UNSENT // 4)
         self.collected = [link_frame(_HELLO, b"%d %s" % (VERSION, self._receiver.node))]
         self._say_wanted()
@@ -247,7 +267,7 @@ class _Link(asyncio.Protocol):
     def _send(self, data: bytes) -> int:
         """Send past the transport, which leaves that for later; returns how many bytes went."""
         try:
-            return os.write(self._descriptor, data)
+            return os.write(self.descriptor, data)
         except OSError:  # there is no room, or nobody any more: the transport sees to both
             return 0
 
@@ -264,6 +284,15 @@ class _Link(asyncio.Protocol):
             self.collected.append(link_frame(_ANEW, b""))
             self._say_wanted()
             self.flush()
+
+    def catch_up(self) -> None:
+        """Take what the peer has said, and leave to the transport what else happens."""
+        try:
+            data = os.read(self.descriptor, READ_LEN)
+        except OSError:
+            return
+        if data:
+            self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer says."""

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..backplane.workers import Mesh
 from ..errors import ConfigurationError
 from ..logs import WORKER_LOG_FORMAT, show_logs
+from ..net import forking
 from ..net.share import Share, Table
 from ..net.sockets import ListeningSockets, keep_standard_descriptors
 from ..server.server import Server
@@ -128,6 +129,7 @@ class _Worker:
         if self._mesh is None:
             link.close()
         else:
+            forking.note(link)
             self._mesh.connect(link)
 
     # --- What the supervisor hears.

@@ -354,6 +354,7 @@ async def test_a_node_that_stood_still_learns_that_it_is_late(exchanging, monkey
     monkeypatch.setattr(relay, "SILENCE", 1.5)
     monkeypatch.setattr(members, "SILENCE", 2.5)
     nodes = await exchanging.begin(2)
+    await until(lambda: any(node.service.alone for node in nodes))
     first = next(node for node in nodes if node.service.alone)
     second = next(node for node in nodes if node is not first)
     await exchanging.clients_of(*nodes)

@@ -30,7 +30,7 @@ class Chat(Base):
 
     @ws.on_start(once=True)
     async def alone_here(self) -> None:
-        os.write(1, b"alone %d\n" % os.getpid())
+        os.write(1, b"alone %d\\n" % os.getpid())
         await super().alone_here()
 """
 

@@ -218,6 +218,7 @@ cdef class Connection:
         """Enter a callback: what is pushed to this connection collects until end()."""
         cdef Connection outer = self.hub.current
         self.hub.current = self
+        self.hub.moment += 1
         return outer
 
     cdef inline void leave_callback(self, Connection outer):

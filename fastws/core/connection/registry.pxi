@@ -127,10 +127,20 @@ def service_context(Endpoint endpoint not None):
 # ---------------------------------------------------------------------------------------------------------------------
 # Named connections
 
+cdef inline Hub hub_caught_up(str function):
+    """The hub that serves in this thread, which knows what other nodes have told it."""
+    cdef Hub hub = hub_here(function)
+    if hub.node is not None:
+        hub.node.catch_up()
+    return hub
+
+
 cdef int store(Connection connection, object name) except -1:
     cdef Hub hub = connection.hub
     cdef Connection earlier
     name = own_name(name, "connection")
+    if hub.node is not None:
+        hub.node.catch_up()
     # First: to make an object may run others, who store and remove
     cdef set names = set() if connection.names is None else connection.names
     if connection.state == CLOSED:
@@ -190,6 +200,8 @@ cdef int join(Connection connection, object name) except -1:
     cdef Group group
     cdef Py_ssize_t place
     name = own_name(name, "group")
+    if hub.node is not None:
+        hub.node.catch_up()
     # What is made comes first: from then on nobody else runs
     group = need_group(hub, name)
     cdef dict memberships = {} if connection.memberships is None else connection.memberships
@@ -365,7 +377,7 @@ def store_connection(name):
 
 
 def remove_stored_connection(name):
-    cdef Hub hub = hub_here("remove_stored_connection")
+    cdef Hub hub = hub_caught_up("remove_stored_connection")
     return forget(hub, name) is not None or hub.node is not None and hub.node.forget_elsewhere(own_name(name, "connection"))
 
 
@@ -379,7 +391,7 @@ def push_binary_to_connection(name, data, *, overflow=None, key=None):
 
 cdef inline Delivery push_to_connection(str function, object name, uint8_t opcode, object message, object overflow,
                                         object key):
-    cdef Hub hub = hub_here(function)
+    cdef Hub hub = hub_caught_up(function)
     name = own_name(name, "connection")
     cdef Connection connection = hub.stored.get(name)
     if connection is not None or hub.node is None:
@@ -405,7 +417,7 @@ def push_binary_to_group(group, data, *, exclude=None, overflow=None, key=None):
 
 cdef inline Delivery push_to_group(str function, object name, uint8_t opcode, object message, object exclude,
                                    object overflow, object key):
-    cdef Hub hub = hub_here(function)
+    cdef Hub hub = hub_caught_up(function)
     cdef Group group = group_to_push(hub, name)
     cdef Target target = None
     if hub.node is not None:
@@ -418,11 +430,11 @@ cdef inline Members members_of_group(Group group):
 
 
 def remove_connection_group(group):
-    return remove_group(hub_here("remove_connection_group"), group)
+    return remove_group(hub_caught_up("remove_connection_group"), group)
 
 
 def create_connection_group(group):
-    create_group(hub_here("create_connection_group"), group)
+    create_group(hub_caught_up("create_connection_group"), group)
 
 
 def close_connection(int code=1000, reason=""):
@@ -432,7 +444,7 @@ def close_connection(int code=1000, reason=""):
 
 
 def close_stored_connection(name, int code=1000, reason=""):
-    cdef Hub hub = hub_here("close_stored_connection")
+    cdef Hub hub = hub_caught_up("close_stored_connection")
     cdef str own = own_text(reason)
     check_close_code(code)
     # Not when it has answered, which it may never do
@@ -444,7 +456,7 @@ def close_stored_connection(name, int code=1000, reason=""):
 
 
 def close_connection_group(group, int code=1000, reason=""):
-    cdef Hub hub = hub_here("close_connection_group")
+    cdef Hub hub = hub_caught_up("close_connection_group")
     cdef Group found = group_to_push(hub, group)
     cdef str own = own_text(reason)
     check_close_code(code)

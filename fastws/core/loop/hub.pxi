@@ -70,6 +70,7 @@ cdef class Hub:
     # The turn
     cdef Connection current    # whose callback runs now, or None
     cdef uint32_t turn
+    cdef uint32_t moment       # something else may have happened since: another callback, or another turn
     cdef bint flush_scheduled
     cdef object flush_callback
     cdef outlet_t **dirty      # connections with pending frames; their Connection is owned meanwhile
@@ -232,6 +233,7 @@ cdef class Hub:
             notice_fork()
         self.flush_scheduled = False
         self.turn += 1
+        self.moment += 1
         self.collected = 0
         if self.urgent:
             self.node.flush()

@@ -38,6 +38,8 @@ cdef class Node:
     cdef bint has_room         # likewise, in this turn
     cdef size_t max_payload
     cdef bint scheduled
+    cdef bint catches_up       # see catch_up
+    cdef uint32_t caught_up    # in which moment of the hub
     cdef list dirty            # targets for which records collect
     cdef size_t collected      # bytes
     cdef dict targets          # subject -> Target
@@ -65,6 +67,7 @@ cdef class Node:
         self.node = raw.hex().encode()
         self.epoch = 1
         self.max_payload = engine.max_payload
+        self.catches_up = engine.sees_nodes
         self.dirty = []
         self.targets = {}
         self.lingering = collections.deque()
@@ -163,6 +166,17 @@ cdef class Node:
         if len(idle) > MAX_IDLE_TARGETS:
             for target in idle:
                 del self.targets[target.subject]
+        return 0
+
+    cdef inline int catch_up(self) except -1:
+        """Take in what has come from others, before anything is decided on it.
+
+        Whoever asks for something here may do so because of what another node told him, and his words may be read
+        first: of several sockets that can be read epoll names the one first that was served last.
+        """
+        if self.catches_up and self.caught_up != self.hub.moment:
+            self.caught_up = self.hub.moment
+            self.engine.catch_up()
         return 0
 
     # -- what is said
