@@ -77,7 +77,16 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("service", WRONG.values(), ids=WRONG)
+OFTEN = ("syntax", "on_start", "exit")
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        pytest.param(service, id=name, marks=() if name in OFTEN else pytest.mark.slow)
+        for name, service in WRONG.items()
+    ],
+)
 async def test_what_is_wrong_at_the_beginning_is_said_once_as_without_workers(start, service):
     said = []
     for arguments in ([], ["--workers", "3"]):
