@@ -122,7 +122,7 @@ async def test_one_who_dies_before_it_serves_ends_all(start):
     assert (output, status) == ([], 1)
 
 
-LOADS = "import time\nprint('loads', flush=True)\ntime.sleep(3600)\n"
+LOADS = "import os, time\nos.write(1, b'loads\\n')\ntime.sleep(3600)\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -227,7 +227,7 @@ async def test_a_second_signal_waits_for_nobody(start):
 
 HANGS = SERVICE.replace(
     "    def stop(self):",
-    "    def stop(self):\n        print('hangs', flush=True)\n        import time\n        time.sleep(3600)",
+    "    def stop(self):\n        os.write(1, b'hangs\\n')\n        import time\n        time.sleep(3600)",
 )
 
 
@@ -282,7 +282,7 @@ async def test_so_they_do_while_they_are_being_loaded(start):
 
 async def test_one_whose_loop_is_held_up_does_not_outlive_its_supervisor_for_long(start):
     service = "from fastws.process import reload\nreload.ORPHAN_TIMEOUT = 0.2\nimport time\n" + SERVICE.replace(
-        "return str(os.getpid())", "print('sleeps', flush=True); time.sleep(3600)", 1
+        "return str(os.getpid())", "os.write(1, b'sleeps\\n'); time.sleep(3600)", 1
     )
     workers = await start("--workers", "1", service=service)
     await workers.listens()
