@@ -77,7 +77,16 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("service", WRONG.values(), ids=WRONG)
+OFTEN = ("syntax", "on_start", "exit")
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        pytest.param(service, id=name, marks=() if name in OFTEN else pytest.mark.slow)
+        for name, service in WRONG.items()
+    ],
+)
 async def test_what_is_wrong_at_the_beginning_is_said_once_as_without_workers(start, service):
     said = []
     for arguments in ([], ["--workers", "3"]):
@@ -113,11 +122,23 @@ async def test_one_who_dies_before_it_serves_ends_all(start):
     assert (output, status) == ([], 1)
 
 
-async def test_a_signal_ends_them_while_they_are_being_loaded(start):
-    workers = await start("--workers", "2", service="import time\nprint('loads', flush=True)\ntime.sleep(3600)\n")
+LOADS = "import os, time\nos.write(1, b'loads\\n')\ntime.sleep(3600)\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_them_while_they_are_being_loaded(start, number):
+    workers = await start("--workers", "2", service=LOADS)
     assert [await workers.says() for _ in range(2)] == ["loads", "loads"]
-    workers.signal(signal.SIGTERM)
+    workers.signal(number)
     assert await workers.end() == ([], "", 0)
+
+
+async def test_ctrl_c_is_not_lost_on_processes_that_have_just_begun(start):
+    workers = await start("--workers", "2", service=LOADS)
+    await until(lambda: len(workers.pids()) == 2)
+    workers.signal_all(signal.SIGINT)
+    output, errors, status = await workers.end()
+    assert (set(output) - {"loads"}, errors, status) == (set(), "", 0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -206,7 +227,7 @@ async def test_a_second_signal_waits_for_nobody(start):
 
 HANGS = SERVICE.replace(
     "    def stop(self):",
-    "    def stop(self):\n        print('hangs', flush=True)\n        import time\n        time.sleep(3600)",
+    "    def stop(self):\n        os.write(1, b'hangs\\n')\n        import time\n        time.sleep(3600)",
 )
 
 
@@ -252,11 +273,24 @@ async def test_workers_end_well_when_their_supervisor_is_killed(two):
 
 
 async def test_so_they_do_while_they_are_being_loaded(start):
-    workers = await start("--workers", "2", service="import time\nprint('loads', flush=True)\ntime.sleep(3600)\n")
+    workers = await start("--workers", "2", service=LOADS)
     assert [await workers.says() for _ in range(2)] == ["loads", "loads"]
     pids = workers.pids()
     workers.process.kill()
     await until(lambda: not any(map(is_alive, pids)))
+
+
+async def test_one_whose_loop_is_held_up_does_not_outlive_its_supervisor_for_long(start):
+    service = "from fastws.process import reload\nreload.ORPHAN_TIMEOUT = 0.2\nimport time\n" + SERVICE.replace(
+        "return str(os.getpid())", "os.write(1, b'sleeps\\n'); time.sleep(3600)", 1
+    )
+    workers = await start("--workers", "1", service=service)
+    await workers.listens()
+    (held_up,) = workers.pids()
+    (await workers.connect()).send("sleep")
+    assert await workers.says() == "sleeps"
+    workers.process.kill()
+    await until(lambda: not is_alive(held_up))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -301,6 +335,14 @@ async def test_with_reload_a_second_ctrl_c_ends_all_at_once(start):
     assert await client.rest() == []
     await within(workers.process.wait())
     await until(lambda: not any(map(is_alive, pids)))
+
+
+@pytest.mark.slow
+async def test_with_reload_one_who_hangs_is_killed_before_the_supervisor_is(start):
+    workers = await start("--workers", "2", "--reload", service=HANGS)
+    await workers.listens()
+    workers.signal(signal.SIGTERM)
+    assert await workers.end() == (["hangs", "hangs"], "", 0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

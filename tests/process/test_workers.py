@@ -80,7 +80,7 @@ async def test_an_inherited_socket_is_listened_at_by_all(start):
 @once
 async def test_where_a_port_may_be_shared_each_listens_at_a_socket_of_its_own(tmp_path):
     (tmp_path / "chat.py").write_text(SERVICE)
-    program = "import fastws; fastws.run('chat:Chat', port=0, workers=2, reuse_port=True)"
+    program = "import fastws; fastws.run('chat:Chat', port=0, workers=2, reuse_port=True, close_timeout=0.2)"
     pipe = asyncio.subprocess.PIPE
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
     command = [sys.executable, "-c", program]
