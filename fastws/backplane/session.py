@@ -195,16 +195,12 @@ class Wire(asyncio.Protocol):
             ConversationError: it was lost.
             TimeoutError: that took too long.
         """
-        task = asyncio.ensure_future(awaitable)
         try:
-            await asyncio.wait((task, self.lost), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-        finally:
-            await _cancelled(task)
-        if self.lost.done():
-            raise ConversationError(self.lost.result())
-        raise asyncio.TimeoutError
+            return await _wait_for(awaitable, timeout, self.lost)
+        except asyncio.TimeoutError:
+            if self.lost.done():
+                raise ConversationError(self.lost.result()) from None
+            raise
 
     async def barrier(self, timeout: float | None = None) -> None:
         """Wait until the server has seen all that was sent; raises as `while_alive` does."""
@@ -362,7 +358,7 @@ class Session:
         """Begin; returns after the first round of attempts, in 5 s at most."""
         self._task = asyncio.ensure_future(self._run())
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._tried.wait(), OPEN_TIMEOUT)
+            await _wait_for(self._tried.wait(), OPEN_TIMEOUT)
 
     async def close(self) -> None:
         """End; the server has what was sent, if it takes that within 2 s."""
@@ -450,7 +446,7 @@ class Session:
         raise ConversationError("; ".join(sorted(reasons)) or "no server is known")
 
     async def _candidates(self) -> list[Server]:
-        servers = await asyncio.wait_for(self._speaker.servers(), GREETING_TIMEOUT)
+        servers = await _wait_for(self._speaker.servers(), GREETING_TIMEOUT)
         return sorted(servers, key=lambda server: server == self._last)
 
     async def _try(self, server: Server, reasons: dict[str, None]) -> Wire | None:
@@ -490,6 +486,24 @@ class Session:
             wire.write(wire.conversation.subscribing(subjects[start : start + SLICE]))
             await wire.has_room()
             await asyncio.sleep(0)
+
+
+async def _wait_for(awaitable: Awaitable[_T], timeout: float | None, *ends: asyncio.Future[Any]) -> _T:
+    """Await as long as `timeout`, and until one of `ends` is done.
+
+    That of asyncio loses a cancellation that comes together with the result, before Python 3.12.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    task = asyncio.ensure_future(awaitable)
+    try:
+        await asyncio.wait((task, *ends), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+    finally:
+        await _cancelled(task)
+    raise asyncio.TimeoutError
 
 
 async def _cancelled(task: asyncio.Future[Any]) -> None:
