@@ -381,6 +381,7 @@ class Session:
                 self._tell_down(await self._live(await self._connect()))
                 back_off = 0.0
             except Exception as error:
+                self._give_up()
                 self._tell_down(_reason(error))
                 back_off = min(max(2 * back_off, FIRST_BACK_OFF), MAX_BACK_OFF)
             await asyncio.sleep(back_off + JITTER * random.random())
@@ -399,6 +400,12 @@ class Session:
         self._wire = None
         return wire.lost.result()
 
+    def _give_up(self) -> None:
+        """Leave what is up, if the engine has failed to take it."""
+        if self._wire is not None:
+            self._wire.fail(_OURS)
+            self._wire = None
+
     def _adopt(self, wire: Wire) -> None:
         changed, self._changed = self._changed or (), None
         wire.write(wire.conversation.subscribing(tuple(changed)))
@@ -407,6 +414,7 @@ class Session:
 
     async def _move(self, wire: Wire) -> Wire:
         """Go from a server that is leaving to another, if there is one now; returns who is up."""
+        await wire.while_alive(asyncio.sleep(JITTER * random.random()))
         try:
             successor = await wire.while_alive(self._connect())
         except Exception:
@@ -428,7 +436,10 @@ class Session:
         if reason != self._reason:
             self._reason = reason
             _log.warning("backplane %s: away: %s", self._name, reason)
-            self._speaker.down(reason)
+            try:
+                self._speaker.down(reason)
+            except Exception as error:
+                _log.error("the backplane failed", exc_info=error)
 
     # --- A connection in the making.
 
@@ -522,7 +533,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or error}".lower()
+        return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
     if isinstance(error, OSError):
         known = error.errno is not None and error.errno > 0  # an errno of a resolver is negative
         return (os.strerror(error.errno or 0) if known else error.strerror or str(error)).lower()

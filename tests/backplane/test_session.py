@@ -306,12 +306,14 @@ async def test_an_error_of_the_engine_is_no_end(failures):
     async with ToyServer() as server:
         toy = Toy(server)
         toy.up, up = lambda: 1 / 0, toy.up
+        toy.down, down = lambda reason: 1 / 0, toy.down
         async with toy:
-            await until(lambda: toy.told)
-            assert toy.told == ["an error of our own"]
-            toy.up = up
+            assert toy.session.room == 0
+            await until(lambda: len(server.connections) > 1)
+            assert server.connections[0].is_closing()
+            toy.up, toy.down = up, down
             await until(lambda: toy.is_up)
-        assert toy.session.room == 0
+    assert set(failures.messages()) == {"the backplane failed"}
 
 
 # --- A server that says nothing any more
