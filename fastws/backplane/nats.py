@@ -7,23 +7,20 @@ password, a token in place of the user, the file of an nkey's seed (``?nkey=``),
 from __future__ import annotations
 
 import asyncio
-import base64
-import importlib
 import ipaddress
 import json
 import random
-import re
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from .._speedups import NatsProtocolError, NatsReader, NatsWriter
-from ..errors import ConfigurationError
 from ..logs import Log
 from ..version import __version__
 from .address import MAX_SERVERS, TLS_PARAMETERS, Address, Server, server_of
 from .base import Backplane, Receiver
+from .nats_key import Key, why
 from .session import Conversation, ConversationError, Session, Wire
 
 __all__ = ["Nats"]
@@ -31,11 +28,7 @@ __all__ = ["Nats"]
 PORT: Final = 4222
 MAX_PAYLOAD: Final = 64 << 20  # bytes, whatever a server says
 MAX_REASON: Final = 200  # characters of an error of the server's
-MAX_FILE: Final = 1 << 16  # bytes of credentials
 _PARAMETERS: Final = ("creds", "nkey", "tls_first", *TLS_PARAMETERS)
-
-_JWT: Final = re.compile(r"-+BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-+")
-_SEED: Final = re.compile(r"^\s*(S[A-Z2-7]{20,})\s*$", re.MULTILINE)
 
 # No own messages, no answers to what goes well; with headers those of others come, which are taken off.
 _OPTIONS: Final = {"verbose": False, "pedantic": False, "echo": False, "headers": True, "no_responders": False}
@@ -239,7 +232,7 @@ class _Talk:
         try:
             return key.sign(self.info)
         except (OSError, ValueError) as error:
-            raise ConversationError(f"creds or nkey cannot be used: {_why(error)}") from None
+            raise ConversationError(f"creds or nkey cannot be used: {why(error)}") from None
 
     # --- What comes; called by the reader.
 
@@ -280,75 +273,6 @@ class _Talk:
 
     def _too_early(self, subject: bytes, payload: bytes) -> None:
         raise ConversationError("the server does not speak as NATS does: a message comes before we are let in")
-
-
-class Key:
-    """A seed to sign with, out of a file that is read whenever it is used: it may be renewed meanwhile.
-
-    Args:
-        path: of the file.
-        with_jwt: whether it has credentials, a JWT and a seed, and not a seed alone.
-
-    Raises:
-        ConfigurationError: there is no library to sign with.
-        ValueError: the file has not what it should.
-        OSError: it cannot be read.
-    """
-
-    def __init__(self, path: str, *, with_jwt: bool) -> None:
-        self._path = path
-        self._with_jwt = with_jwt
-        try:
-            self._nkeys = importlib.import_module("nkeys")
-        except ImportError:
-            raise ConfigurationError("backplane: creds and nkey need a library: install fastws[nats]") from None
-        self.sign({})
-
-    @classmethod
-    def of(cls, address: Address) -> Key | None:
-        """Return what a URL names, if it does.
-
-        Raises:
-            ConfigurationError: it names two, or it cannot be used.
-        """
-        given = [name for name in ("creds", "nkey") if name in address.parameters]
-        if len(given) > 1:
-            address.refuse("creds and nkey are given, and one is enough")
-        try:
-            return cls(address.parameters[given[0]], with_jwt=given == ["creds"]) if given else None
-        except (OSError, ValueError) as error:
-            address.refuse(f"the file of {given[0]} is of no use: {_why(error)}")
-
-    def sign(self, info: dict[str, Any]) -> dict[str, str]:
-        """Return how to answer a server's INFO.
-
-        Raises:
-            ValueError: the file has not what it should.
-            OSError: it cannot be read.
-        """
-        with open(self._path, encoding="ascii", errors="replace") as file:
-            text = file.read(MAX_FILE)
-        try:
-            pair = self._nkeys.from_seed(_find(_SEED, text, "seed").encode())
-        except self._nkeys.NkeysError:
-            raise ValueError("it has a seed that is none") from None
-        nonce = str(info.get("nonce", "")).encode()
-        said = {"sig": base64.urlsafe_b64encode(pair.sign(nonce)).rstrip(b"=").decode()}
-        if self._with_jwt:
-            return {"jwt": _find(_JWT, text, "JWT"), **said}
-        return {"nkey": pair.public_key.decode(), **said}
-
-
-def _find(pattern: re.Pattern[str], text: str, what: str) -> str:
-    found = pattern.search(text)
-    if found is None:
-        raise ValueError(f"it has no {what}")
-    return found[1]
-
-
-def _why(error: OSError | ValueError) -> str:
-    """Return what is wrong with a file, and nothing of what it has."""
-    return (error.strerror or "it cannot be read").lower() if isinstance(error, OSError) else str(error)
 
 
 def _discovered(place: object, asked: Server) -> Server | None:

@@ -195,16 +195,12 @@ class Wire(asyncio.Protocol):
             ConversationError: it was lost.
             TimeoutError: that took too long.
         """
-        task = asyncio.ensure_future(awaitable)
         try:
-            await asyncio.wait((task, self.lost), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-        finally:
-            await _cancelled(task)
-        if self.lost.done():
-            raise ConversationError(self.lost.result())
-        raise asyncio.TimeoutError
+            return await _wait_for(awaitable, timeout, self.lost)
+        except asyncio.TimeoutError:
+            if self.lost.done():
+                raise ConversationError(self.lost.result()) from None
+            raise
 
     async def barrier(self, timeout: float | None = None) -> None:
         """Wait until the server has seen all that was sent; raises as `while_alive` does."""
@@ -362,7 +358,7 @@ class Session:
         """Begin; returns after the first round of attempts, in 5 s at most."""
         self._task = asyncio.ensure_future(self._run())
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._tried.wait(), OPEN_TIMEOUT)
+            await _wait_for(self._tried.wait(), OPEN_TIMEOUT)
 
     async def close(self) -> None:
         """End; the server has what was sent, if it takes that within 2 s."""
@@ -385,6 +381,7 @@ class Session:
                 self._tell_down(await self._live(await self._connect()))
                 back_off = 0.0
             except Exception as error:
+                self._give_up()
                 self._tell_down(_reason(error))
                 back_off = min(max(2 * back_off, FIRST_BACK_OFF), MAX_BACK_OFF)
             await asyncio.sleep(back_off + JITTER * random.random())
@@ -403,6 +400,12 @@ class Session:
         self._wire = None
         return wire.lost.result()
 
+    def _give_up(self) -> None:
+        """Leave what is up, if the engine has failed to take it."""
+        if self._wire is not None:
+            self._wire.fail(_OURS)
+            self._wire = None
+
     def _adopt(self, wire: Wire) -> None:
         changed, self._changed = self._changed or (), None
         wire.write(wire.conversation.subscribing(tuple(changed)))
@@ -411,6 +414,7 @@ class Session:
 
     async def _move(self, wire: Wire) -> Wire:
         """Go from a server that is leaving to another, if there is one now; returns who is up."""
+        await wire.while_alive(asyncio.sleep(JITTER * random.random()))
         try:
             successor = await wire.while_alive(self._connect())
         except Exception:
@@ -432,7 +436,10 @@ class Session:
         if reason != self._reason:
             self._reason = reason
             _log.warning("backplane %s: away: %s", self._name, reason)
-            self._speaker.down(reason)
+            try:
+                self._speaker.down(reason)
+            except Exception as error:
+                _log.error("the backplane failed", exc_info=error)
 
     # --- A connection in the making.
 
@@ -450,7 +457,7 @@ class Session:
         raise ConversationError("; ".join(sorted(reasons)) or "no server is known")
 
     async def _candidates(self) -> list[Server]:
-        servers = await asyncio.wait_for(self._speaker.servers(), GREETING_TIMEOUT)
+        servers = await _wait_for(self._speaker.servers(), GREETING_TIMEOUT)
         return sorted(servers, key=lambda server: server == self._last)
 
     async def _try(self, server: Server, reasons: dict[str, None]) -> Wire | None:
@@ -492,6 +499,24 @@ class Session:
             await asyncio.sleep(0)
 
 
+async def _wait_for(awaitable: Awaitable[_T], timeout: float | None, *ends: asyncio.Future[Any]) -> _T:
+    """Await as long as `timeout`, and until one of `ends` is done.
+
+    That of asyncio loses a cancellation that comes together with the result, before Python 3.12.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    task = asyncio.ensure_future(awaitable)
+    try:
+        await asyncio.wait((task, *ends), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+    finally:
+        await _cancelled(task)
+    raise asyncio.TimeoutError
+
+
 async def _cancelled(task: asyncio.Future[Any]) -> None:
     """Cancel, and wait until it has ended."""
     if not task.done():
@@ -508,7 +533,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or error}".lower()
+        return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
     if isinstance(error, OSError):
         known = error.errno is not None and error.errno > 0  # an errno of a resolver is negative
         return (os.strerror(error.errno or 0) if known else error.strerror or str(error)).lower()

@@ -109,11 +109,30 @@ class EngineServer:
 
 
 class NatsServer(EngineServer):
+    """`configure` writes what its options cannot say."""
+
     program = "nats-server"
     scheme = "nats"
 
     def command(self) -> Sequence[str]:
         return ["--addr", "127.0.0.1", "--port", str(self.port)]
+
+    def configure(self, text: str) -> None:
+        path = self.folder / f"{self.port}.conf"
+        path.write_text(text)
+        self.options = ["--config", str(path)]
+
+    def leave(self) -> None:
+        """Go into lame duck mode: take no more clients, and cut off those that are there 10 s later."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR2)
+
+
+def join_cluster(servers: Sequence[NatsServer]) -> None:
+    """Have servers that are not started yet carry each other's messages."""
+    routes = [f"nats://127.0.0.1:{free_port()}" for _ in servers]
+    for server, route in zip(servers, routes, strict=True):
+        server.options += ["--cluster_name", "c", "--cluster", route, "--routes", ",".join(routes)]
 
 
 ENGINES: list[type[EngineServer]] = [NatsServer]

@@ -68,12 +68,12 @@ cdef class NatsReader:
         cdef const char *feed = <const char *>memchr(position, c'\n', end - position)
         cdef Py_ssize_t length = (end if feed is NULL else feed + 1) - position
         cdef bytes line
+        if PyByteArray_GET_SIZE(self.rest) + length > NATS_LINE_LEN:
+            raise NatsProtocolError("a line is too long")
         if feed is not NULL and PyByteArray_GET_SIZE(self.rest) == 0:
             self.read_operation(position, length, listener)
             return position + length
         self.rest += position[:length]
-        if PyByteArray_GET_SIZE(self.rest) > NATS_LINE_LEN:
-            raise NatsProtocolError("a line is too long")
         if feed is not NULL:
             line = bytes(self.rest)
             self.rest = bytearray()
