@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.ref cimport Py_CLEAR, Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
@@ -213,6 +213,7 @@ include "core/connection/timing.pxi"      # ping, pong, idle and all deadlines
 
 # nodes: what is said to the servers that carry messages between nodes; no socket, no loop, no connection
 include "core/nodes/nats.pxi"           # the protocol of NATS
+include "core/nodes/resp.pxi"           # the protocol of Redis and Valkey
 
 include "core/checks.pxi"               # what holds in between, asked in debug builds
 include "core/probe.pxi"                # the parts alone, for tests and measuring
