@@ -26,7 +26,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from ..logs import Log
 from .address import Server
 
-__all__ = ["Conversation", "ConversationError", "Session", "Speaker", "Wire"]
+__all__ = ["Conversation", "ConversationError", "Session", "Speaker", "Wire", "reason_of"]
 
 GREETING_TIMEOUT: Final = 5.0  # seconds, to dial and to be let in
 OPEN_TIMEOUT: Final = 5.0  # seconds that `open` waits for the first attempt
@@ -255,7 +255,7 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell those who wait."""
-        self.fail("the server closed the connection" if exc is None else _reason(exc))
+        self.fail("the server closed the connection" if exc is None else reason_of(exc))
         for task in self._tasks:
             task.cancel()
         self._ended.set()
@@ -381,7 +381,7 @@ class Session:
                 self._tell_down(await self._live(await self._connect()))
                 back_off = 0.0
             except Exception as error:
-                self._tell_down(_reason(error))
+                self._tell_down(reason_of(error))
                 back_off = min(max(2 * back_off, FIRST_BACK_OFF), MAX_BACK_OFF)
             await asyncio.sleep(back_off + JITTER * random.random())
 
@@ -453,7 +453,7 @@ class Session:
         try:
             return await self._make(server)
         except Exception as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             reasons[reason] = None
             _log.debug("backplane %s: %s cannot be used: %s", self._name, server, reason)
             return None
@@ -513,7 +513,7 @@ async def _cancelled(task: asyncio.Future[Any]) -> None:
         await asyncio.wait((task,))
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return what to tell of an error; never more than that, since users see it."""
     if isinstance(error, ConversationError):
         return str(error)
