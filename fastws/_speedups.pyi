@@ -842,6 +842,77 @@ class NatsWriter:
     def clear(self) -> None:
         """Forget it."""
 
+@final
+class RespProtocolError(Exception):
+    """What came from a server is no RESP, and nothing behind it can be read; the text has none of it."""
+
+@final
+class RespError:
+    """An error that a server replied with.
+
+    Attributes:
+        message: what it says, as in ``b"MOVED 866 127.0.0.1:7002"``.
+        code: the first word of that.
+    """
+
+    @property
+    def message(self) -> bytes: ...
+    def __new__(cls, message: bytes) -> RespError: ...
+    @property
+    def code(self) -> bytes: ...
+
+@final
+class RespReader:
+    """A reader of RESP: what a server of Redis or Valkey sends, in version 3 or 2.
+
+    Once `feed` has raised, by itself or by one of the two functions, the reader is of no more use.
+
+    Args:
+        received: called with the channel and the payload of each message.
+        replied: called with every other value. Strings are bytes, errors `RespError`, arrays and sets a list, maps a
+            list of keys and values in turn, pushes a tuple; a string that is longer than `max_length` is None.
+        max_length: bytes of a string, 8 at least.
+
+    Attributes:
+        skipped: messages that were dropped, for want of the form of one or because they are too long.
+    """
+
+    @property
+    def skipped(self) -> int: ...
+    def __new__(
+        cls, received: Callable[[bytes, bytes], object], replied: Callable[[Any], object], *, max_length: int = 1048576
+    ) -> RespReader: ...
+    def feed(self, data: _Data) -> None:
+        """Take bytes, cut anywhere.
+
+        Raises:
+            RespProtocolError: they are no RESP, or of a size that no server needs.
+        """
+
+@final
+class RespWriter:
+    """Collects commands, to be sent at once.
+
+    Attributes:
+        size: bytes that are collected.
+        limit: bytes that `publish` may collect; 0 at first, whereupon it takes nothing.
+        max_payload: bytes that the payload of a publish may have; 0 at first.
+    """
+
+    limit: int
+    max_payload: int
+    @property
+    def size(self) -> int: ...
+    def __new__(cls) -> RespWriter: ...
+    def publish(self, command: bytes, channel: bytes, payload: bytes) -> bool:
+        """Add a command with a channel and a payload; False if it is not taken, since it or all of it is too long."""
+
+    def command(self, *arguments: bytes) -> None:
+        """Add any command."""
+
+    def take(self) -> bytes:
+        """Return what is collected, and begin anew."""
+
 # --- The parts alone, for tests and measuring.
 
 @final

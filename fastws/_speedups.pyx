@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.ref cimport Py_CLEAR, Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
@@ -216,6 +216,7 @@ include "core/connection/timing.pxi"      # ping, pong, idle and all deadlines
 
 # nodes: this process among others, if there are any
 include "core/nodes/nats.pxi"           # the protocol of NATS; no socket, no loop, no connection
+include "core/nodes/resp.pxi"           # the protocol of Redis and Valkey; likewise
 include "core/nodes/envelope.pxi"       # what nodes say to each other, as bytes
 include "core/nodes/target.pxi"         # what others are told of under one subject
 include "core/nodes/links.pxi"          # what workers of one machine say to each other

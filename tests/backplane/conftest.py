@@ -7,6 +7,7 @@ import contextlib
 import pytest
 
 from fastws.backplane import relay, session
+from fastws.backplane.redis import scout
 
 from ..kit.cluster import Exchange, Node, Talker, meshes
 from ..kit.engines import ENGINES, EngineServer
@@ -100,3 +101,4 @@ def hasty(monkeypatch):
     """Have sessions find out within 0.5 s what takes them 5 otherwise."""
     for name in ("GREETING_TIMEOUT", "PING_INTERVAL", "LAST_PATIENCE", "MAX_BACK_OFF"):
         monkeypatch.setattr(session, name, getattr(session, name) / 10)
+    monkeypatch.setattr(scout, "ASK_TIMEOUT", scout.ASK_TIMEOUT / 10)
