@@ -94,10 +94,10 @@ class Backplane(abc.ABC):
         """Send what was published and subscribed since: called at the end of a turn of the loop, if anything was."""
 
     def has_room(self) -> bool:
-        """Tell whether `publish` would take a message now; asked once in a turn."""
+        """Tell whether `publish` would take 4 MiB now, by when it is asked again."""
         return True
 
-    def catch_up(self) -> None:
+    def catch_up(self) -> None:  # noqa: B027
         """Give the receiver what has come already, by engines that see nodes; called before much is decided here."""
 
     def audience(self, subject: bytes) -> bool | None:

@@ -182,7 +182,7 @@ class Wire(asyncio.Protocol):
         Raises:
             OSError: nobody is there, or not whom TLS expects.
         """
-        # uvloop tries one address after the other; where there is but one, a race only leaves a socket behind if it ends
+        # uvloop tries one address after the other; where there is one, a race only leaves a socket behind if it ends
         # at the wrong moment
         eyeballs = isinstance(self._loop, asyncio.BaseEventLoop) and not _is_address(self.server.host)
         options: dict[str, Any] = {"happy_eyeballs_delay": EYEBALLS_DELAY} if eyeballs else {}
@@ -345,6 +345,11 @@ class Session:
     def room(self) -> int:
         """How many bytes may be sent; 0 while it is away."""
         return max(0, MAX_UNSENT - self._wire.unsent) if self._wire is not None and self.is_up else 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what a node publishes before it asks again fits, and as much once more."""
+        return self.room >= MAX_UNSENT // 2
 
     def send(self, data: bytes) -> None:
         """Send what there was room for; while it is away that is dropped."""

@@ -9,10 +9,11 @@ import pytest
 
 import fastws
 from fastws.backplane import members, relay
+from fastws.backplane.workers import Mesh
 from fastws.errors import ConfigurationError
 
 from ..kit.client import until
-from ..kit.cluster import Node, link
+from ..kit.cluster import Node, Talker, link
 from ..kit.services import Echo
 
 # --- Who gets what.
@@ -28,6 +29,7 @@ async def test_a_push_to_a_group_reaches_its_members_on_all_nodes_once(cluster):
     assert await one.hears() == "again"  # it was excluded from its own
 
 
+@pytest.mark.parametrize("empty_cluster", ["mesh", "exchange"], indirect=True)  # others take a moment
 async def test_a_member_hears_what_is_said_after_it_was_told_that_it_is_in(cluster):
     one, two = await cluster.clients_of(*await cluster.begin(2))
     for number in range(50):
@@ -68,8 +70,17 @@ async def test_any_name_may_be_that_of_a_group(cluster):
     one, two = await cluster.clients_of(*await cluster.begin(2))
     for name in ("a.b", "*", ">", "=41", "A", "\x00", "ä", "\r\n", "=", "x" * 5000, "y" * 200 + "."):
         await one.ask(f"join {name}")
-        await two.ask(f"group {name} to-{name}")
-        assert await one.hears() == f"to-{name}"
+        heard = asyncio.ensure_future(hears_at_last(one, f"to-{name}"))
+        while not heard.done():
+            await two.ask(f"group {name} to-{name}")
+            await asyncio.sleep(0.001)
+        await heard
+        await one.ask(f"leave {name}")
+
+
+async def hears_at_last(client: Talker, text: str) -> None:
+    while await client.hears() != text:
+        pass
 
 
 async def test_what_one_node_says_to_a_target_comes_in_order(cluster):
@@ -185,13 +196,13 @@ async def test_a_group_that_is_created_anew_is_so_on_all_nodes(cluster):
 
 
 async def begin_one_more(cluster) -> Node:
-    if cluster.exchange is not None:
-        engine = cluster.exchange.part()
+    if cluster.kind != "mesh":
+        engine = cluster.part()
     else:
-        engine = type(cluster.nodes[0].engine)()
+        engine = Mesh()
         for node in cluster.nodes:
             node.call(link, node.engine, engine)
-    node = Node(engine)
+    node = Node(engine, cluster=cluster.name)
     cluster.nodes.append(node)
     await node.begun()
     return node
@@ -365,14 +376,45 @@ async def test_a_node_that_stood_still_learns_that_it_is_late(exchanging, monkey
     assert ("gap", first.id, None, 0) in second.service.states
 
 
-async def test_a_message_larger_than_the_engine_takes_is_not_published(exchanging):
+async def test_a_message_larger_than_the_engine_takes_comes_in_parts(exchanging):
     nodes = await exchanging.begin(2)
     one, two = await exchanging.clients_of(*nodes)
     await two.ask("join g")
     nodes[0].call(lambda: setattr(nodes[0].engine, "max_payload", 1000))
     nodes[0].call(nodes[0].engine.cut)
     nodes[0].call(nodes[0].engine.heal)
-    assert await one.ask(f"group g {'x' * 1000}") == "False"
+    text = "x" * 960 + "ü" * 5000 + "y"
+    assert await one.ask(f"group g {text}") == "True"
+    assert await one.ask("group g short") == "True"
+    assert [await two.hears(), await two.hears()] == [text, "short"]
+    assert max(len(payload) for _, payload in nodes[0].engine.published[-20:]) == 1000
+
+
+async def test_a_message_of_which_a_part_is_missing_is_not_pushed(exchanging):
+    nodes = await exchanging.begin(2)
+    one, two = await exchanging.clients_of(*nodes)
+    await two.ask("join g")
+    nodes[0].call(lambda: setattr(nodes[0].engine, "max_payload", 1000))
+    nodes[0].call(nodes[0].engine.cut)
+    nodes[0].call(nodes[0].engine.heal)
+    for missing in range(4):
+        parts = iter(range(10))
+        exchanging.exchange.drops = lambda subject, parts=parts, n=missing: b".g." in subject and next(parts) == n
+        await one.ask(f"group g {'x' * 3500}")
+        nodes[0].call(nodes[0].relay.flush)
+        exchanging.exchange.drops = lambda _: False
+        await one.ask(f"group g whole-{missing}")
+        assert await two.hears() == f"whole-{missing}"
+
+
+async def test_a_message_larger_than_any_number_of_parts_may_be_is_not_published(exchanging):
+    nodes = await exchanging.begin(2)
+    one, two = await exchanging.clients_of(*nodes)
+    await two.ask("join g")
+    nodes[0].call(lambda: setattr(nodes[0].engine, "max_payload", 1000))
+    nodes[0].call(nodes[0].engine.cut)
+    nodes[0].call(nodes[0].engine.heal)
+    assert nodes[0].call(fastws.ws.push_text_to_group, "g", "x" * (1 << 26)).published is False
     assert await one.ask("group g short") == "True"
     assert await two.hears() == "short"
 
@@ -396,16 +438,17 @@ async def test_a_subject_is_wanted_while_anybody_is_in_and_a_little_longer(excha
     nodes = await exchanging.begin(1)
     one, two = await exchanging.clients_of(nodes[0], nodes[0])
     part = nodes[0].engine
+    subject = f"fastws.{exchanging.name}.g.g".encode()
     await one.ask("join g")
     await two.ask("join g")
-    assert b"fastws.main.g.g" in part.subjects
+    assert subject in part.subjects
     await one.ask("leave g")
     nodes[0].call(lambda: nodes[0].relay.linger(over=True))
-    assert b"fastws.main.g.g" in part.subjects
+    assert subject in part.subjects
     await two.ask("leave g")
-    assert b"fastws.main.g.g" in part.subjects
+    assert subject in part.subjects
     nodes[0].call(lambda: nodes[0].relay.linger(over=True))
-    assert b"fastws.main.g.g" not in part.subjects
+    assert subject not in part.subjects
 
 
 async def test_several_pushes_to_one_target_in_a_turn_are_one_message(exchanging):
@@ -421,7 +464,7 @@ async def test_several_pushes_to_one_target_in_a_turn_are_one_message(exchanging
 
 async def test_deployments_do_not_hear_each_other(exchanging):
     (one_node,) = await exchanging.begin(1)
-    other = Node(exchanging.exchange.part(), cluster="other")
+    other = Node(exchanging.part(), cluster="other")
     exchanging.nodes.append(other)
     await other.begun()
     one, two = await exchanging.clients_of(one_node, other)

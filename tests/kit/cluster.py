@@ -1,4 +1,4 @@
-"""Several nodes in this process, each with a loop of its own in a thread, and an engine in memory that fails when told."""
+"""Several nodes in this process, each with a loop in a thread of its own, and an engine that fails when told."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ async def client_of_each(workers: Workers) -> dict[int, Talker]:
 
 
 async def test_workers_are_one_chat(chat):
-    workers, clients = await chat(3)
+    _, clients = await chat(3)
     one, two, three = clients.values()
     await one.ask("join g")
     await two.ask("join g")
@@ -121,7 +121,7 @@ async def test_what_is_done_once_is_done_by_another_worker_when_one_ends(chat):
 
 
 async def test_a_worker_that_stands_still_holds_up_nobody_and_learns_what_it_missed(chat):
-    workers, clients = await chat(2)
+    _, clients = await chat(2)
     (frozen, slow), (_, one) = clients.items()
     await slow.ask("join g")
     await one.ask("join g")

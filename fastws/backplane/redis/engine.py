@@ -102,6 +102,10 @@ class Redis(Backplane):
             await self._watch.close()
         await asyncio.gather(*(node.close() for node in self._nodes.values()), *self._closing)
 
+    def has_room(self) -> bool:
+        """Tell whether there is room for what a node publishes in a turn."""
+        return all(node.has_room for node in self._nodes.values())
+
     def publish(self, subject: bytes, payload: bytes) -> bool:
         """Hand a message over."""
         node = self.owner(subject)

@@ -165,6 +165,11 @@ class Node:
         return self._publishing.reason or self._subscribing.reason
 
     @property
+    def has_room(self) -> bool:
+        """Whether much more may be published."""
+        return self._publishing.session.has_room
+
+    @property
     def skipped(self) -> int:
         """How many messages were too long for us, over the connection that there is."""
         conversation = self._subscribing.conversation

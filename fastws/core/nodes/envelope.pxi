@@ -5,7 +5,9 @@
 # ever said on this subject. A record has a kind, what a push says of its message (policy and key), and data.
 #
 #   envelope   "FW" version flags | node (8) | epoch (4) | count (4) | sequence (8)    then the records
-#   record     kind policy key_kind 0 | key length (4) | data length (4) | key | data
+#   record     kind policy key_kind part | key length (4) | data length (4) | key | data
+#
+# What is larger than an engine's messages goes in parts, in records that follow each other.
 #
 # Numbers have their lowest byte first. A version that we do not read, and a kind that we do not know, are skipped: what a
 # newer fastws says has to be harmless to an older one.
@@ -23,6 +25,10 @@ cdef enum record_kind:
     RECORD_CLAIM = 0x10        # of a connection's name: the stamp of who has it
     RECORD_FORGET = 0x11       # likewise: forget it, if it was claimed before this stamp
     RECORD_CONTROL = 0x20      # for the layer above
+
+cdef enum record_part:
+    PART_GOES_ON = 1           # flags: the next record goes on with it
+    PART_CONTINUES = 2         # and this one with the one before
 
 cdef enum key_kind:
     KEY_NONE
@@ -43,13 +49,14 @@ ctypedef struct record_t:
     uint8_t kind
     uint8_t policy             # an overflow_kind
     uint8_t key_kind
+    uint8_t part               # of record_part
     const uint8_t *key
     size_t key_len
     const uint8_t *data
     size_t length
 
 
-cdef inline uint64_t get_number(const uint8_t *data, int length) noexcept nogil:
+cdef inline uint64_t get_le(const uint8_t *data, int length) noexcept nogil:
     cdef uint64_t number = 0
     cdef int i
     for i in range(length):
@@ -57,7 +64,7 @@ cdef inline uint64_t get_number(const uint8_t *data, int length) noexcept nogil:
     return number
 
 
-cdef inline uint8_t *put_number(uint8_t *place, uint64_t number, int length) noexcept nogil:
+cdef inline uint8_t *put_le(uint8_t *place, uint64_t number, int length) noexcept nogil:
     cdef int i
     for i in range(length):
         place[i] = <uint8_t>(number >> (8 * i))
@@ -70,10 +77,10 @@ cdef bint open_envelope(bytes message, envelope_t *envelope) noexcept:
     if PyBytes_GET_SIZE(message) < ENVELOPE_LEN or data[0] != c"F" or data[1] != c"W" or data[2] != ENVELOPE_VERSION:
         return False
     envelope.flags = data[3]
-    envelope.node = get_number(data + 4, 8)
-    envelope.epoch = <uint32_t>get_number(data + 12, 4)
-    envelope.count = <uint32_t>get_number(data + 16, 4)
-    envelope.sequence = get_number(data + 20, 8)
+    envelope.node = get_le(data + 4, 8)
+    envelope.epoch = <uint32_t>get_le(data + 12, 4)
+    envelope.count = <uint32_t>get_le(data + 16, 4)
+    envelope.sequence = get_le(data + 20, 8)
     envelope.next = data + ENVELOPE_LEN
     envelope.end = data + PyBytes_GET_SIZE(message)
     return True
@@ -88,8 +95,9 @@ cdef bint next_record(envelope_t *envelope, record_t *record) noexcept:
     record.kind = data[0]
     record.policy = data[1]
     record.key_kind = data[2]
-    record.key_len = <size_t>get_number(data + 4, 4)
-    record.length = <size_t>get_number(data + 8, 4)
+    record.part = data[3]
+    record.key_len = <size_t>get_le(data + 4, 4)
+    record.length = <size_t>get_le(data + 8, 4)
     if record.key_len > left - RECORD_LEN or record.length > left - RECORD_LEN - record.key_len:
         return False
     record.key = data + RECORD_LEN
@@ -104,10 +112,10 @@ cdef void put_envelope(uint8_t *place, const envelope_t *envelope) noexcept:
     place[1] = c"W"
     place[2] = ENVELOPE_VERSION
     place[3] = envelope.flags
-    put_number(place + 4, envelope.node, 8)
-    put_number(place + 12, envelope.epoch, 4)
-    put_number(place + 16, envelope.count, 4)
-    put_number(place + 20, envelope.sequence, 8)
+    put_le(place + 4, envelope.node, 8)
+    put_le(place + 12, envelope.epoch, 4)
+    put_le(place + 16, envelope.count, 4)
+    put_le(place + 20, envelope.sequence, 8)
 
 
 cdef void put_record(uint8_t *place, const record_t *record) noexcept:
@@ -115,9 +123,9 @@ cdef void put_record(uint8_t *place, const record_t *record) noexcept:
     place[0] = record.kind
     place[1] = record.policy
     place[2] = record.key_kind
-    place[3] = 0
-    put_number(place + 4, record.key_len, 4)
-    put_number(place + 8, record.length, 4)
+    place[3] = record.part
+    put_le(place + 4, record.key_len, 4)
+    put_le(place + 8, record.length, 4)
     memcpy(place + RECORD_LEN, record.key, record.key_len)
     memcpy(place + RECORD_LEN + record.key_len, record.data, record.length)
 

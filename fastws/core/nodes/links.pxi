@@ -9,7 +9,7 @@ cdef enum:
 def link_frame(int kind, bytes data not None):
     """One frame of any kind."""
     cdef uint8_t head[LINK_HEAD_LEN]
-    put_number(head, PyBytes_GET_SIZE(data) + 1, 4)
+    put_le(head, PyBytes_GET_SIZE(data) + 1, 4)
     head[4] = <uint8_t>kind
     return head[:LINK_HEAD_LEN] + data
 
@@ -20,9 +20,9 @@ def link_message(bytes subject not None, bytes payload not None):
     cdef size_t length = LINK_HEAD_LEN + 2 + subject_len + PyBytes_GET_SIZE(payload)
     cdef PyObject *frame = PyBytes_FromStringAndSize(NULL, length)
     cdef uint8_t *place = <uint8_t *>PyBytes_DATA(frame)
-    place = put_number(place, length - 4, 4)
+    place = put_le(place, length - 4, 4)
     place[0] = LINK_MESSAGE
-    place = put_number(place + 1, subject_len, 2)
+    place = put_le(place + 1, subject_len, 2)
     memcpy(place, PyBytes_AS_STRING(subject), subject_len)
     memcpy(place + subject_len, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
     message = <object>frame
@@ -62,7 +62,7 @@ cdef class LinkReader:
         cdef size_t done = 0
         cdef size_t frame_len
         while frame_is_whole(data + done, length - done):
-            frame_len = 4 + <size_t>get_number(data + done, 4)
+            frame_len = 4 + <size_t>get_le(data + done, 4)
             self.frame(data + done + 4, frame_len - 4)
             done += frame_len
         return done
@@ -72,7 +72,7 @@ cdef class LinkReader:
         if data[0] != LINK_MESSAGE:
             self.on_frame(data[0], data[1:length])
             return 0
-        subject_len = <size_t>get_number(data + 1, 2) if length >= 3 else length
+        subject_len = <size_t>get_le(data + 1, 2) if length >= 3 else length
         if 3 + subject_len > length:
             raise ValueError("a message without a subject")
         self.on_message(data[3:3 + subject_len], data[3 + subject_len:length])
@@ -84,7 +84,7 @@ cdef bint frame_is_whole(const uint8_t *data, size_t length) except *:
     cdef uint64_t needed
     if length < 4:
         return False
-    needed = get_number(data, 4)
+    needed = get_le(data, 4)
     if not 1 <= needed <= MAX_LINK_FRAME:
         raise ValueError(f"a frame of {needed} bytes")
     return length - 4 >= needed

@@ -15,8 +15,20 @@ cdef enum:
     COLLECT_PUBLISHED_LEN = 4194304  # bytes that may collect in a turn for all targets together
     MAX_PEERS = 4096           # nodes that are known at once
     MAX_IDLE_TARGETS = 65536   # that only this node publishes to
+    MAX_SPLIT_LEN = 33554432   # bytes of what is published in parts
+    MAX_PARTS_LEN = 67108864   # bytes of all that has come in part
 
 cdef double LINGER = 2.0       # seconds that a subject is still wanted when nobody here is meant by it any more
+
+
+@cython.final
+cdef class Partial:
+    # What has come of a record
+    cdef uint8_t kind
+    cdef uint8_t policy
+    cdef uint8_t key_kind
+    cdef bytes key
+    cdef bytearray data
 
 
 @cython.final
@@ -47,6 +59,8 @@ cdef class Node:
     cdef list claimed          # names, since these were asked for
     cdef dict peers            # number -> Peer
     cdef uint32_t peer_count   # ever
+    cdef dict partials         # (subject, place of the peer) -> Partial
+    cdef size_t partial_len    # bytes
     cdef uint64_t sequence     # as great as that of any target
     cdef uint64_t clock        # the last stamp
     cdef Target everybody
@@ -63,7 +77,7 @@ cdef class Node:
         self.hub = hub
         self.engine = engine
         self.prefix = prefix
-        self.number = get_number(<const uint8_t *>PyBytes_AS_STRING(raw), 8)
+        self.number = get_le(<const uint8_t *>PyBytes_AS_STRING(raw), 8)
         self.node = raw.hex().encode()
         self.epoch = 1
         self.max_payload = engine.max_payload
@@ -72,6 +86,7 @@ cdef class Node:
         self.targets = {}
         self.lingering = collections.deque()
         self.peers = {}
+        self.partials = {}
         self.claimed = []
 
     # -- begin and end
@@ -80,7 +95,7 @@ cdef class Node:
         """Be the node of the hub: all that is there already is meant by others from now on."""
         cdef Endpoint endpoint
         cdef Group group
-        self.everybody = self.want(TARGET_NODES, "")
+        self.everybody = self.want(TARGET_NODES, "all")
         self.itself = self.want(TARGET_NODES, self.node.decode())
         self.hub.node = self
         for endpoint in self.hub.endpoints:
@@ -154,6 +169,7 @@ cdef class Node:
                 target.subscribed = False
                 do_guarded(self.engine.unsubscribe, target.subject)
                 self.schedule()
+                self.drop_partials(target.subject, -1)
                 if target.count == 0:
                     self.targets.pop(target.subject, None)
         if len(self.targets) > MAX_IDLE_TARGETS:
@@ -194,14 +210,33 @@ cdef class Node:
         key = put_key(<object>policy.key if policy.key is not NULL else None, &record)
         record.kind = kind
         record.policy = <uint8_t>policy.overflow
+        record.part = 0
         record.data = payload.data
         record.length = payload.length
-        if not self.scheduled:
+        if self.collected == 0:
             self.has_room = self.engine.has_room()
-        if not self.is_up or not self.has_room or ENVELOPE_LEN + record_len(&record) > self.max_payload:
+        if not self.is_up or not self.has_room:
             self.lost += 1
             return False
+        if ENVELOPE_LEN + record_len(&record) > self.max_payload:
+            return self.publish_parts(target, &record)
         self.collect(target, &record)
+        return True
+
+    cdef bint publish_parts(self, Target target, record_t *record) except *:
+        """Publish what is larger than one message; False: it is too large in parts, too."""
+        cdef size_t head_len = ENVELOPE_LEN + RECORD_LEN + record.key_len
+        cdef size_t left = record.length
+        if left > MAX_SPLIT_LEN or 2 * head_len > self.max_payload:
+            self.lost += 1
+            return False
+        while left:
+            record.length = min(left, self.max_payload - head_len)
+            left -= record.length
+            record.part = record.part & PART_CONTINUES | (PART_GOES_ON if left else 0)
+            self.collect(target, record)
+            record.data += record.length
+            record.part = PART_CONTINUES
         return True
 
     cdef object audience(self, Target target):
@@ -315,7 +350,7 @@ cdef class Node:
         cdef Peer peer = self.peers.get(number)
         cdef uint8_t raw[8]
         if peer is None and len(self.peers) < MAX_PEERS:
-            put_number(raw, number, 8)
+            put_le(raw, number, 8)
             peer = Peer.__new__(Peer)
             peer.id = raw[:8].hex().encode()
             peer.place = self.peer_count
@@ -326,11 +361,12 @@ cdef class Node:
     def forget_peer(self, bytes node not None):
         """Keep nothing of a node that has ended."""
         cdef bytes raw = bytes.fromhex(node.decode())
-        cdef Peer peer = self.peers.pop(get_number(<const uint8_t *>PyBytes_AS_STRING(raw), 8), None)
+        cdef Peer peer = self.peers.pop(get_le(<const uint8_t *>PyBytes_AS_STRING(raw), 8), None)
         cdef Target target
         if peer is not None:
             for target in self.targets.values():
                 target.forget_peer(peer.place)
+            self.drop_partials(None, peer.place)
 
     cdef int take(self, Target target, Peer peer, envelope_t *envelope, bytes message) except -1:
         cdef record_t record
@@ -362,6 +398,8 @@ cdef class Node:
         if last <= before:
             self.late += envelope.count
             return envelope.count
+        if heard.epoch != envelope.epoch or envelope.sequence != before + 1:
+            self.drop_partial((target.subject, peer.place))
         heard.epoch = envelope.epoch
         heard.sequence = last
         if envelope.sequence > before + 1:
@@ -385,6 +423,8 @@ cdef class Node:
         return 0
 
     cdef int take_record(self, Target target, Peer peer, const record_t *record, bytes message) except -1:
+        if record.part:
+            return self.take_part(target, peer, record)
         if record.kind == RECORD_TEXT or record.kind == RECORD_BINARY:
             return self.take_push(target, record, message)
         if record.kind == RECORD_CONTROL:
@@ -398,6 +438,55 @@ cdef class Node:
                 forget(self.hub, target.name)
         else:
             self.foreign += 1
+        return 0
+
+    cdef int take_part(self, Target target, Peer peer, const record_t *record) except -1:
+        """Put a record together; one whose first part has not come is none."""
+        cdef tuple place = (target.subject, peer.place)
+        cdef Partial partial = self.drop_partial(place)
+        if not record.part & PART_CONTINUES:
+            partial = Partial.__new__(Partial)
+            partial.kind = record.kind
+            partial.policy = record.policy
+            partial.key_kind = record.key_kind
+            partial.key = record.key[:record.key_len]
+            partial.data = bytearray()
+        if partial is None:
+            return 0
+        partial.data += record.data[:record.length]
+        if not record.part & PART_GOES_ON:
+            return self.take_whole(target, peer, partial)
+        if self.partial_len + PyByteArray_GET_SIZE(partial.data) > MAX_PARTS_LEN:
+            self.foreign += 1
+            return 0
+        self.partials[place] = partial
+        self.partial_len += PyByteArray_GET_SIZE(partial.data)
+        return 0
+
+    cdef int take_whole(self, Target target, Peer peer, Partial partial) except -1:
+        cdef record_t record
+        cdef bytes data = bytes(partial.data)
+        record.kind = partial.kind
+        record.policy = partial.policy
+        record.key_kind = partial.key_kind
+        record.part = 0
+        record.key = <const uint8_t *>PyBytes_AS_STRING(partial.key)
+        record.key_len = PyBytes_GET_SIZE(partial.key)
+        record.data = <const uint8_t *>PyBytes_AS_STRING(data)
+        record.length = PyBytes_GET_SIZE(data)
+        return self.take_record(target, peer, &record, data)
+
+    cdef Partial drop_partial(self, tuple place):
+        cdef Partial partial = self.partials.pop(place, None)
+        if partial is not None:
+            self.partial_len -= PyByteArray_GET_SIZE(partial.data)
+        return partial
+
+    cdef int drop_partials(self, bytes subject, int64_t place) except -1:
+        """Drop what has come in part on a subject or from a peer."""
+        for key in list(self.partials):
+            if key[0] == subject or key[1] == place:
+                self.drop_partial(key)
         return 0
 
     cdef int take_push(self, Target target, const record_t *record, bytes message) except -1:
@@ -581,12 +670,12 @@ cdef uint64_t MAX_AHEAD = 3600000000000  # nanoseconds
 
 cdef inline bytes stamp_bytes(uint64_t stamp):
     cdef uint8_t raw[8]
-    put_number(raw, stamp, 8)
+    put_le(raw, stamp, 8)
     return raw[:8]
 
 
 cdef inline uint64_t get_stamp(const record_t *record) noexcept:
-    return get_number(record.data, 8) if record.length == 8 else 0
+    return get_le(record.data, 8) if record.length == 8 else 0
 
 
 cdef object do_guarded(function, argument, more=None):
