@@ -600,6 +600,10 @@ class Target:
         """Under which engines know it."""
 
 @final
+class Partial:
+    """What has come of a message in parts."""
+
+@final
 class Peer:
     """Another node."""
 

@@ -11,7 +11,10 @@ from typing import Any
 
 import fastws
 from fastws import http, ws
+from fastws._speedups import counted
 from fastws.backplane.base import Backplane, Receiver
+from fastws.backplane.nats import Nats
+from fastws.backplane.redis import Redis
 from fastws.backplane.workers import Mesh
 
 from .client import TIMEOUT, Client, until
@@ -46,14 +49,16 @@ class Chat:
             result = await result
         return f"> {result!r}"
 
-    def join(self, connection, group):
+    async def join(self, connection, group):
         connection.join(group)
+        await settled()
 
     def leave(self, connection, group):
         return connection.leave(group)
 
-    def store(self, connection, name):
+    async def store(self, connection, name):
         connection.store(name)
+        await settled()
 
     def forget(self, _, name):
         return ws.remove_stored_connection(name)
@@ -99,6 +104,17 @@ class Chat:
     @ws.on_backplane
     def told(self, state: str, node: str | None, target: tuple[str, str] | None, missing: int) -> None:
         self.states.append((state, node, target, missing))
+
+
+async def settled() -> None:
+    """Wait until a server has seen what is wanted here: between machines that takes a moment, of which nobody tells."""
+    node = counted("any", None)[0]
+    node.flush()
+    engine = node.engine
+    if isinstance(engine, Nats):
+        await engine._session._wire.barrier()
+    elif isinstance(engine, Redis):
+        await asyncio.gather(*(node.settled() for node in engine._nodes.values()))
 
 
 class Node:
