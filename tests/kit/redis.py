@@ -71,7 +71,8 @@ class Sentinels(Several):
     """A master, a replica of it, and three Sentinels, which have noticed all of the others."""
 
     def __init__(self, folder: Path) -> None:
-        self.master = RedisServer(folder)
+        # It would wait five seconds for more replicas to come
+        self.master = RedisServer(folder, "--repl-diskless-sync-delay", "0")
         self.replica = RedisServer(folder, "--replicaof", "127.0.0.1", str(self.master.port))
         self.sentinels = [Sentinel(folder, self.master) for _ in range(3)]
         self.servers = [self.master, self.replica, *self.sentinels]
