@@ -199,7 +199,10 @@ async def test_tls_is_spoken_when_the_url_or_the_server_wants_it(secure, scheme)
     await assert_delivers(tls_url(await secure(), secure.ca, scheme))
 
 
-async def test_tls_comes_first_where_that_is_asked_for(secure):
+async def test_tls_comes_first_where_that_is_asked_for(start, secure):
+    version = (await info_of(await start()))["version"]
+    if tuple(map(int, version.split("-")[0].split("."))) < (2, 10, 4):
+        pytest.skip(f"nats-server {version} does not know it")
     server = await secure(", handshake_first: true")
     await assert_delivers(tls_url(server, f"{secure.ca}&tls_first=true"))
 
