@@ -385,13 +385,13 @@ async def test_what_a_server_says_of_itself_need_not_be_true(hasty):
 async def test_a_server_may_tell_of_others_at_once_or_later(later, hasty):
     urls = b'INFO {"connect_urls":["127.0.0.1:1","other:2"]}\r\n'
     first, then = (INFO, urls) if later else (urls, b"")
-    async with saying(first, b"PONG\r\n", b"PONG\r\n" + then, b"") as (port, _):
-        async with Node(f"nats://u:p@localhost:{port}") as node:
-            await until(lambda: node.engine._discovered)
-            assert {(str(server), server.tls_name, server.password) for server in node.engine._discovered} == {
-                ("127.0.0.1:1", "localhost", "p"),  # whose certificate is for the name that the user knows
-                ("other:2", "other", "p"),
-            }
+    answers = [first, b"PONG\r\n", b"PONG\r\n" + then, b""]
+    async with saying(*answers) as (port, _), Node(f"nats://u:p@localhost:{port}") as node:
+        await until(lambda: node.engine._discovered)
+        assert {(str(server), server.tls_name, server.password) for server in node.engine._discovered} == {
+            ("127.0.0.1:1", "localhost", "p"),  # whose certificate is for the name that the user knows
+            ("other:2", "other", "p"),
+        }
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="a stream of asyncio goes over to TLS since Python 3.11")
