@@ -5,6 +5,8 @@ import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, final
 
+from typing_extensions import Self, disjoint_base
+
 _Data: TypeAlias = bytes | bytearray | memoryview
 _Exclude: TypeAlias = Connection | Iterable[Connection] | None
 _Overflow: TypeAlias = Literal["close", "drop_new", "drop_old", "conflate"] | None
@@ -72,7 +74,7 @@ OVERFLOWS: Final[tuple[str, ...]]
 
 @final
 class Delivery:
-    """The fate of a push; true when it matched anybody.
+    """The fate of a push; true when it matched anybody on this node.
 
     A frame counts as queued once it is on its way to the kernel: collected for the end of the turn, sent, or waiting
     within `max_backlog`. It is dropped for a connection that is closing, or that reads too slowly. What was queued may
@@ -89,7 +91,14 @@ class Delivery:
     @property
     def dropped(self) -> int:
         """Recipients that will not get it."""
-    def __init__(self, matched: int = 0, queued: int = 0, dropped: int = 0) -> None: ...
+    @property
+    def published(self) -> bool | None:
+        """Whether it was handed over for the clients of other nodes, how many there may be.
+
+        False: the backplane is away, too much waits for it, or the message is larger than it takes. None: there is no
+        backplane, or the message was for a connection of this node alone. The other numbers are those of this node.
+        """
+    def __init__(self, matched: int = 0, queued: int = 0, dropped: int = 0, published: bool | None = None) -> None: ...
     def __bool__(self) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -364,15 +373,22 @@ def connections(service: object) -> Connections:
 def store_connection(name: str) -> None:
     """Keep the current connection globally under a name; a later holder replaces an earlier, which stays open.
 
+    On several nodes, too: of two that take it at once both agree on one.
+
     Raises:
         TypeError, ValueError: the name is no string, or empty; so for every name and group here.
     """
 
 def remove_stored_connection(name: str) -> bool:
-    """Forget a stored name; its connection stays open. False when there was none."""
+    """Forget a stored name, on all nodes; its connection stays open. False when none was known.
+
+    An engine between machines does not tell who has a name elsewhere: then it is False, and the name forgotten there.
+    """
 
 def push_text_to_connection(name: str, text: str, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
-    """Send a text message to a stored connection of any service; matches nobody when the name is not stored.
+    """Send a text message to a stored connection of any service, on any node.
+
+    It matches nobody when the name is not stored here, and is handed over to other nodes then, if there are any.
 
     Raises:
         NotServingError: no server runs in this process.
@@ -394,7 +410,7 @@ def remove_connection_from_group(group: str) -> bool:
 def push_text_to_group(
     group: str, text: str, *, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None
 ) -> Delivery:
-    """Send a text message to all members of a group, of any service, once to each.
+    """Send a text message to all members of a group, of any service and on all nodes, once to each.
 
     Raises:
         GroupRemovedError: the group was removed and its name is retired.
@@ -403,16 +419,17 @@ def push_text_to_group(
 def push_binary_to_group(
     group: str, data: _Data, *, exclude: _Exclude = None, overflow: _Overflow = None, key: _Key = None
 ) -> Delivery:
-    """Send a binary message to all members of a group, of any service, once to each."""
+    """Send a binary message to all members of a group, of any service and on all nodes, once to each."""
 
 def remove_connection_group(group: str) -> bool:
-    """Dissolve a group and retire its name; its connections stay open and in their other groups.
+    """Dissolve a group and retire its name, on all nodes; its connections stay open and in their other groups.
 
-    The last 100,000 retired names are remembered. False when there was no such group.
+    The last 100,000 retired names are remembered. False when there was no such group; where an engine between machines
+    does not tell whether it has members elsewhere, the name is retired all the same, and it is True.
     """
 
 def create_connection_group(group: str) -> None:
-    """Make a group that stays when its last member leaves; brings a retired name back."""
+    """Make a group that stays on this node when its last member leaves; brings a retired name back, on all nodes."""
 
 def check_close_code(code: int) -> int:
     """Return 0 for a close code that may be sent; raise ValueError for another."""
@@ -421,13 +438,13 @@ def close_connection(code: int = 1000, reason: str = "") -> bool:
     """Begin to close the current connection, as `Connection.close` does."""
 
 def close_stored_connection(name: str, code: int = 1000, reason: str = "") -> bool:
-    """Begin to close a stored connection and forget the name at once.
+    """Begin to close a stored connection, on whatever node, and forget the name at once.
 
-    False when the name is not stored, or the connection closes already.
+    False when the name is not known to be stored, or the connection closes already.
     """
 
 def close_connection_group(group: str, code: int = 1000, reason: str = "") -> int:
-    """Begin to close all members of a group; returns how many."""
+    """Begin to close all members of a group, on all nodes; returns how many there were on this one."""
 
 # --- For the modules of fastws.
 
@@ -447,6 +464,11 @@ class Hub:
     @property
     def stored(self) -> dict[str, Connection]:
         """Stored connections by name."""
+    @property
+    def retired(self) -> dict[str, int]:
+        """The stamps of removed groups by name; 0 where there is no other node."""
+    node: Node | None
+    """This process among others, if there are any."""
     @property
     def get_buffer(self) -> Callable[[int], memoryview]:
         """The `get_buffer` of all connections."""
@@ -550,6 +572,9 @@ class Endpoint:
     def name(self) -> str:
         """The name of the service."""
     @property
+    def path(self) -> str:
+        """Where clients connect, as it was written; services of different nodes are the same if it is."""
+    @property
     def members(self) -> Members:
         """All open connections."""
     @property
@@ -562,6 +587,153 @@ class Endpoint:
         """How many messages no handler wanted."""
     def hurry(self) -> None:
         """Wait for no peer and no handler any longer: abort every connection, and cancel what still runs."""
+
+@final
+class Target:
+    """What other nodes are told of under one subject."""
+
+    @property
+    def name(self) -> str:
+        """Of the group or the connection, the path of the service, or the id of the node."""
+    @property
+    def subject(self) -> bytes:
+        """Under which engines know it."""
+
+@final
+class Partial:
+    """What has come of a message in parts."""
+
+@final
+class Peer:
+    """Another node."""
+
+    @property
+    def id(self) -> bytes:
+        """As its `Node.node`."""
+    @property
+    def epoch(self) -> int:
+        """As its `Node.epoch`."""
+
+@disjoint_base
+class Node:
+    """What happens per push and per message between this process and others; `backplane.relay` has the rest.
+
+    It is what an engine calls, a `backplane.base.Receiver`. Counters tell what became of records: pushes, and what
+    else one node says to others.
+
+    Args:
+        hub: whose connections others reach.
+        engine: a `backplane.base.Backplane`.
+        prefix: of all subjects.
+    """
+
+    node: bytes
+    """The id of this process, which no other has: 16 hexadecimal digits."""
+    is_up: bool
+    """Whether the engine takes messages."""
+    foreign: int
+    """Messages and records of others that no version known here wrote; they are skipped."""
+
+    def __new__(cls, hub: Hub, engine: Any, prefix: bytes, *args: Any, **kwargs: Any) -> Self: ...
+    @property
+    def hub(self) -> Any:
+        """Whose connections others reach; None when it has ended."""
+    @property
+    def engine(self) -> Any:
+        """What carries the messages."""
+    @property
+    def epoch(self) -> int:
+        """Grows when something that was said is lost."""
+    @property
+    def published(self) -> int:
+        """Records that were handed over."""
+    @property
+    def lost(self) -> int:
+        """Records that could not be."""
+    @property
+    def heard(self) -> int:
+        """Records of others that were taken."""
+    @property
+    def late(self) -> int:
+        """Records that came twice, or after later ones, and were dropped."""
+    @property
+    def unwanted(self) -> int:
+        """Messages for whom nobody is here."""
+    def begin(self) -> None:
+        """Be the node of the hub: all that is there already can be reached from now on."""
+    def end(self) -> None:
+        """Be it no longer."""
+    def go_up(self) -> None:
+        """Publish from now on, messages as large as the engine takes now."""
+    def next_epoch(self) -> None:
+        """Have others know that some of what was said is missing."""
+    def linger(self, *, over: bool = False) -> None:
+        """Unsubscribe from what nobody here was meant by for 2 s, or, if that is over, from all of it."""
+    def flush(self) -> None:
+        """Hand over what collected in this turn."""
+    def say_all(self, data: bytes) -> None:
+        """Tell all nodes something, which comes to their `on_control`."""
+    def say_to(self, node: bytes, data: bytes) -> None:
+        """Likewise one of them."""
+    def received(self, subject: bytes, payload: bytes) -> None:
+        """Take a message of another node."""
+    def subscriptions(self) -> list[bytes]:
+        """Return all subjects that are wanted."""
+    def wants(self, subject: bytes) -> bool:
+        """Tell whether a subject is."""
+    def wanted(self, subject: bytes) -> None:
+        """Note that another node wants a subject."""
+    def forget_peer(self, node: bytes) -> None:
+        """Keep nothing of a node that has ended."""
+    def take_claimed(self) -> list[str]:
+        """Return the names that were claimed since this was called last."""
+    def claim_again(self, names: Iterable[str]) -> None:
+        """Claim names again, where connections here have them."""
+    def next_stamp(self) -> int:
+        """Return a number that is greater than all before, here, and all that were noted."""
+    def note_stamp(self, stamp: int) -> None:
+        """Note a stamp of another node."""
+    def retire(self, name: str, stamp: int) -> None:
+        """Dissolve a group that was removed on another node."""
+    def revive(self, name: str) -> None:
+        """Let a group be joined again."""
+    def count_here(self, kind: str, name: str) -> int:
+        """Return how many connections here are in a ``"group"``, or of a ``"service"`` by its path."""
+    def on_control(self, node: bytes, data: bytes) -> None:
+        """Called with what a node said; to be overridden, as are those below."""
+    def on_gap(self, node: bytes, target: tuple[str, str] | None, missing: int) -> None:
+        """Called when some of what a node said, for a target or for any, is missing."""
+    def on_group_removed(self, name: str) -> None:
+        """Called when a group was removed here."""
+    def on_group_created(self, name: str) -> None:
+        """Called when one was created here explicitly."""
+
+def counted(group: str | None, to: object) -> tuple[Any, str, str, int]:
+    """Return, for `ws.count`: the node or None, what is counted and its name, and how many of it are here."""
+
+def located(name: str) -> tuple[Any, bool]:
+    """Return, for `ws.locate`: the node or None, and whether a connection here has the name."""
+
+def link_frame(kind: int, data: bytes) -> bytes:
+    """Return a frame as workers of a machine say it to each other."""
+
+def link_message(subject: bytes, payload: bytes) -> bytes:
+    """Return a frame with a message."""
+
+@final
+class LinkReader:
+    """Frames of another worker out of pieces that are cut anywhere.
+
+    Args:
+        on_message: called with the subject and the payload of a message.
+        on_frame: called with the kind and the data of any other frame.
+    """
+
+    def __new__(
+        cls, on_message: Callable[[bytes, bytes], object], on_frame: Callable[[int, bytes], object]
+    ) -> LinkReader: ...
+    def feed(self, data: bytes) -> None:
+        """Take in what came; raise ValueError for what is no frame, after which nothing more is to be fed."""
 
 def hub_of_thread(
     loop: asyncio.AbstractEventLoop,
@@ -673,6 +845,77 @@ class NatsWriter:
 
     def clear(self) -> None:
         """Forget it."""
+
+@final
+class RespProtocolError(Exception):
+    """What came from a server is no RESP, and nothing behind it can be read; the text has none of it."""
+
+@final
+class RespError:
+    """An error that a server replied with.
+
+    Attributes:
+        message: what it says, as in ``b"MOVED 866 127.0.0.1:7002"``.
+        code: the first word of that.
+    """
+
+    @property
+    def message(self) -> bytes: ...
+    def __new__(cls, message: bytes) -> RespError: ...
+    @property
+    def code(self) -> bytes: ...
+
+@final
+class RespReader:
+    """A reader of RESP: what a server of Redis or Valkey sends, in version 3 or 2.
+
+    Once `feed` has raised, by itself or by one of the two functions, the reader is of no more use.
+
+    Args:
+        received: called with the channel and the payload of each message.
+        replied: called with every other value. Strings are bytes, errors `RespError`, arrays and sets a list, maps a
+            list of keys and values in turn, pushes a tuple; a string that is longer than `max_length` is None.
+        max_length: bytes of a string, 8 at least.
+
+    Attributes:
+        skipped: messages that were dropped, for want of the form of one or because they are too long.
+    """
+
+    @property
+    def skipped(self) -> int: ...
+    def __new__(
+        cls, received: Callable[[bytes, bytes], object], replied: Callable[[Any], object], *, max_length: int = 1048576
+    ) -> RespReader: ...
+    def feed(self, data: _Data) -> None:
+        """Take bytes, cut anywhere.
+
+        Raises:
+            RespProtocolError: they are no RESP, or of a size that no server needs.
+        """
+
+@final
+class RespWriter:
+    """Collects commands, to be sent at once.
+
+    Attributes:
+        size: bytes that are collected.
+        limit: bytes that `publish` may collect; 0 at first, whereupon it takes nothing.
+        max_payload: bytes that the payload of a publish may have; 0 at first.
+    """
+
+    limit: int
+    max_payload: int
+    @property
+    def size(self) -> int: ...
+    def __new__(cls) -> RespWriter: ...
+    def publish(self, command: bytes, channel: bytes, payload: bytes) -> bool:
+        """Add a command with a channel and a payload; False if it is not taken, since it or all of it is too long."""
+
+    def command(self, *arguments: bytes) -> None:
+        """Add any command."""
+
+    def take(self) -> bytes:
+        """Return what is collected, and begin anew."""
 
 # --- The parts alone, for tests and measuring.
 

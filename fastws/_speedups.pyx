@@ -16,10 +16,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.ref cimport Py_CLEAR, Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 import asyncio
 import asyncio.tasks
@@ -27,6 +27,7 @@ import collections
 import collections.abc
 import contextvars
 import functools
+import hashlib
 import inspect
 import logging
 import os
@@ -151,7 +152,9 @@ cdef class Endpoint
 cdef class HandlerCall
 cdef class HandlerTask
 cdef class Members
+cdef class Node
 cdef class SocketTransport
+cdef class Target
 
 # A part calls what stands above it. These are the calls that go the other way, by what happens:
 #
@@ -211,8 +214,13 @@ include "core/connection/registry.pxi"    # names, groups, and the functions of 
 include "core/connection/connection.pxi"  # what it knows, what a read brings, its face
 include "core/connection/timing.pxi"      # ping, pong, idle and all deadlines
 
-# nodes: what is said to the servers that carry messages between nodes; no socket, no loop, no connection
-include "core/nodes/nats.pxi"           # the protocol of NATS
+# nodes: this process among others, if there are any
+include "core/nodes/nats.pxi"           # the protocol of NATS; no socket, no loop, no connection
+include "core/nodes/resp.pxi"           # the protocol of Redis and Valkey; likewise
+include "core/nodes/envelope.pxi"       # what nodes say to each other, as bytes
+include "core/nodes/target.pxi"         # what others are told of under one subject
+include "core/nodes/links.pxi"          # what workers of one machine say to each other
+include "core/nodes/node.pxi"           # what is said here reaches others, and what they say those here
 
 include "core/checks.pxi"               # what holds in between, asked in debug builds
 include "core/probe.pxi"                # the parts alone, for tests and measuring

@@ -12,9 +12,10 @@ import sys
 import traceback
 from typing import Final
 
-__all__ = ["LOG_FORMAT", "SLOW_HANDLER", "UNHANDLED_MESSAGE", "UNUSED_RESULT", "Log", "show_logs"]
+__all__ = ["LOG_FORMAT", "SLOW_HANDLER", "UNHANDLED_MESSAGE", "UNUSED_RESULT", "WORKER_LOG_FORMAT", "Log", "show_logs"]
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+WORKER_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s"
 
 # Sentences that the core and the layer above it both say.
 SLOW_HANDLER: Final = (
@@ -89,16 +90,17 @@ class _Fallback(logging.Handler):
             self.handleError(record)
 
 
-def show_logs(*, access: bool) -> None:
+def show_logs(*, access: bool, format: str = LOG_FORMAT) -> None:
     """Let our logs be seen also where the program says nothing of logging.
 
     Args:
         access: whether the access log is wanted, which then is to be had at every level.
+        format: of a line.
     """
     ours = logging.getLogger("fastws")
     if not ours.hasHandlers():
         handler = _Fallback()
-        handler.setFormatter(logging.Formatter(LOG_FORMAT))
+        handler.setFormatter(logging.Formatter(format))
         ours.addHandler(handler)
         ours.setLevel(ours.level or logging.INFO)
     if access and not logging.getLogger("fastws.access").isEnabledFor(logging.INFO):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import reprlib
 import socket
 import ssl as ssllib
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, TypedDict, TypeVar, get_type_hints
 
 from ._speedups import OVERFLOWS, check_close_code
+from .backplane.base import Backplane
 from .errors import ConfigurationError
 from .handshake.fields import is_token, normal_origin
 
@@ -162,6 +164,18 @@ def _origin(value: str) -> str:
     return origin
 
 
+def _backplane(value: object) -> object:
+    if not isinstance(value, (str, Backplane)):
+        raise _UnfitError('give the URL of an engine such as "nats://localhost:4222", or a Backplane')
+    return value
+
+
+def _cluster(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
+        raise _UnfitError("give 1 to 64 of the letters A to Z, digits, _ and -")
+    return value
+
+
 # --- The options.
 
 
@@ -181,6 +195,8 @@ class ServeOptions(TypedDict, total=False):
     unix: Annotated[_Path | None, Option(None)]
     unix_mode: Annotated[int, Option(0o600)]
     reuse_port: Annotated[bool, Option(False)]
+    backplane: Annotated[str | Backplane | None, Option(None, _or_none(_backplane))]
+    cluster: Annotated[str, Option("main", _cluster)]
     backlog: Annotated[int, Option(4096, _count)]
     proxy_protocol: Annotated[bool, Option(False)]
     ssl: Annotated[ssllib.SSLContext | None, Option(None)]

@@ -23,7 +23,9 @@ from ._speedups import (
     close_connection_group,
     close_stored_connection,
     connections,
+    counted,
     create_connection_group,
+    located,
     push_binary,
     push_binary_to_connection,
     push_binary_to_group,
@@ -35,6 +37,7 @@ from ._speedups import (
     remove_stored_connection,
     store_connection,
 )
+from .backplane.questions import Count, Location
 from .http1.upgrade import Upgrade
 from .options import UpgradeOptions, UpgradePathOptions, takes
 from .service.marks import UpgradePath, mark_class, mark_method
@@ -46,8 +49,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Connection",
     "Connections",
+    "Count",
     "Delivery",
     "Group",
+    "Location",
     "Upgrade",
     "add_connection_to_group",
     "broadcast_binary",
@@ -56,8 +61,11 @@ __all__ = [
     "close_connection_group",
     "close_stored_connection",
     "connections",
+    "count",
     "create_connection_group",
+    "locate",
     "on_backlog",
+    "on_backplane",
     "on_binary_message",
     "on_close",
     "on_error",
@@ -249,15 +257,33 @@ def on_close(handler: _F) -> _F:
     return mark_method(handler, "on_close")
 
 
-@_with_or_without_parentheses
-def on_start(handler: _F) -> _F:
+@overload
+def on_start(handler: _F, /) -> _F: ...
+@overload
+def on_start(*, once: bool = False) -> Callable[[_F], _F]: ...
+def on_start(handler: Any = None, /, *, once: bool = False) -> Any:
     """Call the method when the server starts. It may take `server`.
 
     An `async` one is the service's background work: the server does not wait for it and cancels it when it stops.
     Services start in the order in which they are served. Where one raises the server does not start: the `on_stop` of
     those before it run, and the error comes out of ``async with``.
+
+    With several workers it runs in each of them, on each machine: each has an instance of the service of its own, and
+    what a method keeps in `self` is that worker's alone.
+
+    Args:
+        handler: the method, where the decorator has no parentheses.
+        once: call it in one of all nodes only (workers, and machines with the same backplane and cluster): the one that
+            has been there longest. When that one ends, another calls its own, within 7 s where it did not say goodbye,
+            and one that stood still meanwhile has its task cancelled when it goes on. It is for what must not be done
+            by several, such as a ticker. While the backplane is away everything stays as it is, and two parts of a
+            network that is cut have one each. What it raises then is logged.
     """
-    return mark_method(handler, "on_start")
+
+    def mark(method: _F) -> _F:
+        return mark_method(method, "on_start_once" if once else "on_start")
+
+    return mark if handler is None else mark(handler)
 
 
 @_with_or_without_parentheses
@@ -268,3 +294,55 @@ def on_stop(handler: _F) -> _F:
     `close_timeout` seconds, and is cancelled then.
     """
     return mark_method(handler, "on_stop")
+
+
+@_with_or_without_parentheses
+def on_backplane(handler: _F) -> _F:
+    """Call the method when the way to other nodes changes. It may take `state`, `node`, `target`, `missing`, `server`.
+
+    `state` is ``"up"`` when messages flow, also when the service starts; ``"down"`` when none do, until ``"up"``: what
+    was said meanwhile is lost; and ``"gap"`` when some messages to this node are lost. Then `node` is the id of the
+    node whose messages they were, or None if they may be anybody's. `target` is whom they were for, ``("group",
+    name)``, ``("connection", name)`` or ``("service", path)``, or None for any; and `missing` how many, 0 if that is
+    not known. A service may have its clients fetch anew what they may have missed, or close them with 1012.
+
+    A gap is known when the next message comes, when the node that lost something tells so, or when one ends without a
+    word.
+    """
+    return mark_method(handler, "on_backplane")
+
+
+async def count(group: str | None = None, *, to: object = None, timeout: float = 1.0) -> Count:
+    """Count the connections of a group, or of a service, on all nodes.
+
+    Args:
+        group: its name; None counts those of the service whose handler runs, or of `to`.
+        to: the class or the instance that is served.
+        timeout: seconds to wait for the other nodes.
+
+    Returns:
+        The number, whose `complete` tells whether all nodes answered that there are known to be.
+
+    Raises:
+        NoCurrentConnectionError: no group and no service is named, and no handler runs.
+        NotServingError: nothing is served on this thread, or not `to`.
+    """
+    node, kind, name, here = counted(group, to)
+    return Count(here) if node is None else await node.count(kind, name, timeout)
+
+
+async def locate(name: str, *, timeout: float = 1.0) -> Location:
+    """Find the node on which the connection is that is stored under a name.
+
+    Args:
+        name: as `store_connection` was given it.
+        timeout: seconds to wait for the other nodes.
+
+    Returns:
+        Where it is, true if it is anywhere; its `complete` tells whether all nodes answered that there are known to be.
+    """
+    node, here = located(name)
+    if node is None:
+        return Location(None, True, here)
+    location: Location = await node.locate(name, timeout)
+    return location

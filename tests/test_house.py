@@ -27,13 +27,13 @@ ROOMS: dict[str, set[str]] = {
     "http1": {"_speedups", "errors", "handshake", "logs", "net", "options", "service"},
     "logs": set(),
     "net": {"_speedups", "errors", "logs", "options"},
-    "options": {"_speedups", "errors", "handshake"},
-    "process": {"errors", "logs", "net", "options", "server", "service", "version"},
-    "server": {"_speedups", "errors", "http1", "logs", "net", "options", "service"},
+    "options": {"_speedups", "backplane", "errors", "handshake"},
+    "process": {"backplane", "errors", "logs", "net", "options", "server", "service", "version"},
+    "server": {"_speedups", "backplane", "errors", "http1", "logs", "net", "options", "service"},
     "service": {"errors", "logs", "options"},
     "testing": {"_speedups", "service"},
     "version": set(),
-    "ws": {"_speedups", "http1", "options", "service"},
+    "ws": {"_speedups", "backplane", "http1", "options", "service"},
 }
 
 PACKAGE = Path(fastws.__file__).parent

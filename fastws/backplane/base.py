@@ -1,12 +1,12 @@
 """The contract between fastws and what carries its messages to other nodes.
 
-An engine moves bytes under subjects and knows nothing of connections, groups or names. Everything is called on the event
-loop that opened the engine, and neither side blocks or raises: what an engine cannot do now it says by its result, and
-what happens to it by the calls of `Receiver`.
+An engine moves bytes under subjects and knows nothing of connections, groups or names. Everything is called on the
+event loop that opened the engine, and neither side blocks or raises: what an engine cannot do now it says by its
+result, and what happens to it by the calls of `Receiver`.
 
-Delivery is at most once. A node that is subscribed gets what others publish in the order in which each of them published
-it on that subject, as far as the engine keeps it: what comes late or twice is dropped above, and what is missing noticed.
-So an engine never repeats a publish, and keeps nothing for later while it is away.
+Delivery is at most once. A node that is subscribed gets what others publish in the order in which each of them
+published it on that subject, as far as the engine keeps it: what comes late or twice is dropped above, and what is
+missing noticed. So an engine never repeats a publish, and keeps nothing for later while it is away.
 """
 
 from __future__ import annotations
@@ -45,8 +45,14 @@ class Receiver(Protocol):
     def gap(self, reason: str) -> None:
         """Note that messages to this node were lost while the engine was up."""
 
+    def wanted(self, subject: bytes) -> None:
+        """Note that another node is subscribed from now on; by engines that see it."""
+
+    def joined(self, node: bytes) -> None:
+        """Note that a node is there; likewise."""
+
     def left(self, node: bytes) -> None:
-        """Note that a node has ended; by engines that see it."""
+        """Note that a node has ended; likewise."""
 
 
 class Backplane(abc.ABC):
@@ -57,9 +63,11 @@ class Backplane(abc.ABC):
 
     Attributes:
         max_payload: bytes that one message may have; it may change with `up`.
+        sees_nodes: whether it tells the receiver of all nodes that there are, before it is up.
     """
 
     max_payload: int = 1 << 20
+    sees_nodes: bool = False
 
     @abc.abstractmethod
     async def open(self, receiver: Receiver) -> None:
@@ -83,7 +91,14 @@ class Backplane(abc.ABC):
 
     @abc.abstractmethod
     def flush(self) -> None:
-        """Send what was published and subscribed since: called once at the end of a turn of the loop, if anything was."""
+        """Send what was published and subscribed since: called at the end of a turn of the loop, if anything was."""
+
+    def has_room(self) -> bool:
+        """Tell whether `publish` would take 4 MiB now, by when it is asked again."""
+        return True
+
+    def catch_up(self) -> None:  # noqa: B027
+        """Give the receiver what has come already, by engines that see nodes; called before much is decided here."""
 
     def audience(self, subject: bytes) -> bool | None:
         """Tell whether another node is subscribed; None if this engine does not know that before it publishes."""

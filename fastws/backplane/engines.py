@@ -41,7 +41,7 @@ def engine_of(url: str) -> Backplane:
         return engine
     for entry in entry_points(group=_GROUP):
         if entry.name == scheme:
-            engine = entry.load()(url)
-            return engine
+            other: Backplane = entry.load()(url)
+            return other
     known = sorted({*_OURS, *(entry.name for entry in entry_points(group=_GROUP))})
     raise ConfigurationError(f"backplane: there is no engine for {scheme}://; there are {', '.join(known)}")

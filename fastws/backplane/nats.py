@@ -93,6 +93,10 @@ class Nats(Backplane):
         if self._session.is_up:
             self._writer.unsubscribe(subject)
 
+    def has_room(self) -> bool:
+        """Tell whether there is room for what a node publishes in a turn."""
+        return self._session.has_room
+
     def publish(self, subject: bytes, payload: bytes) -> bool:
         """Hand a message over; False also if it has more than `max_payload`."""
         return self._writer.publish(subject, payload) or self._publish_again(subject, payload)

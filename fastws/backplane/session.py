@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import ipaddress
 import os
 import random
 import ssl
@@ -26,7 +27,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from ..logs import Log
 from .address import Server
 
-__all__ = ["Conversation", "ConversationError", "Session", "Speaker", "Wire"]
+__all__ = ["Conversation", "ConversationError", "Session", "Speaker", "Wire", "reason_of"]
 
 GREETING_TIMEOUT: Final = 5.0  # seconds, to dial and to be let in
 OPEN_TIMEOUT: Final = 5.0  # seconds that `open` waits for the first attempt
@@ -181,8 +182,9 @@ class Wire(asyncio.Protocol):
         Raises:
             OSError: nobody is there, or not whom TLS expects.
         """
-        # uvloop tries one address after the other
-        eyeballs = isinstance(self._loop, asyncio.BaseEventLoop)
+        # uvloop tries one address after the other; where there is one, a race only leaves a socket behind if it ends
+        # at the wrong moment
+        eyeballs = isinstance(self._loop, asyncio.BaseEventLoop) and not _is_address(self.server.host)
         options: dict[str, Any] = {"happy_eyeballs_delay": EYEBALLS_DELAY} if eyeballs else {}
         if tls is not None:
             options.update(ssl=tls, server_hostname=self.server.tls_name)
@@ -253,7 +255,7 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell those who wait."""
-        self.fail("the server closed the connection" if exc is None else _reason(exc))
+        self.fail("the server closed the connection" if exc is None else reason_of(exc))
         for task in self._tasks:
             task.cancel()
         self._ended.set()
@@ -342,6 +344,11 @@ class Session:
         """How many bytes may be sent; 0 while it is away."""
         return max(0, MAX_UNSENT - self._wire.unsent) if self._wire is not None and self.is_up else 0
 
+    @property
+    def has_room(self) -> bool:
+        """Whether what a node publishes before it asks again fits, and as much once more."""
+        return self.room >= MAX_UNSENT // 2
+
     def send(self, data: bytes) -> None:
         """Send what there was room for; while it is away that is dropped."""
         if self._wire is not None:
@@ -380,7 +387,7 @@ class Session:
                 back_off = 0.0
             except Exception as error:
                 self._give_up()
-                self._tell_down(_reason(error))
+                self._tell_down(reason_of(error))
                 back_off = min(max(2 * back_off, FIRST_BACK_OFF), MAX_BACK_OFF)
             await asyncio.sleep(back_off + JITTER * random.random())
 
@@ -462,7 +469,7 @@ class Session:
         try:
             return await self._make(server)
         except Exception as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             reasons[reason] = None
             _log.debug("backplane %s: %s cannot be used: %s", self._name, server, reason)
             return None
@@ -522,7 +529,14 @@ async def _cancelled(task: asyncio.Future[Any]) -> None:
         await asyncio.wait((task,))
 
 
-def _reason(error: BaseException) -> str:
+def _is_address(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return True
+    return False
+
+
+def reason_of(error: BaseException) -> str:
     """Return what to tell of an error; never more than that, since users see it."""
     if isinstance(error, ConversationError):
         return str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from .._speedups import Connection, Endpoint, service_context
 from ..net import kernel_backlog
 from ..net.deadlines import Deadlines
-from ..net.limits import Limits
+from ..net.limits import Limits, uncounted
 from ..net.turns import Turns
 from ..service.routing import Router
 from ..service.slowness import SlowHandlers
@@ -66,6 +67,7 @@ class Site:
         http_connections: all connections that speak HTTP now; each adds itself.
         endpoints: what the connections of each service share.
         on_connected: told of each transport that has come as far as HTTP, where something comes before that.
+        on_count: called when connections have come or gone, where somebody wants to know how many there are.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -87,6 +89,7 @@ class Site:
         self.endpoints: dict[Service, Endpoint] = {}
         self._owners = {id(owner): service for service in services for owner in (service, *service.resources)}
         self.on_connected: Callable[[asyncio.BaseTransport], None] | None = None
+        self.on_count: Callable[[], None] | None = None
         self._emptied: asyncio.Future[None] | None = None  # while somebody waits for it
 
     def open(self, loop: asyncio.AbstractEventLoop, hub: Hub) -> None:
@@ -180,14 +183,22 @@ class Site:
             address=address,
             secure=request.scheme == "https",
             attributes=accepted.attributes,
-            on_release=on_release,
+            on_release=on_release if self.on_count is None else self._with_count(on_release, self.on_count),
         )
+        if self.on_count is not None:
+            self.on_count()
+
+    def _with_count(self, on_release: Callable[[], None], on_count: Callable[[], None]) -> Callable[[], None]:
+        # Nearly always the same function for all: a connection that idles costs no object more
+        return on_count if on_release is uncounted else functools.partial(_call_both, on_release, on_count)
 
     # --- Connections go.
 
     def left(self, connection: HttpConnection) -> None:
         """Forget an HTTP connection that has ended or is a WebSocket now."""
         self.http_connections.discard(connection)
+        if self.on_count is not None:
+            self.on_count()
         if self._emptied is not None:
             self._note_end()
 
@@ -216,6 +227,11 @@ class Site:
     def _note_end(self) -> None:
         if self._emptied is not None and self.is_empty():
             self.stop_waiting()
+
+
+def _call_both(first: Callable[[], None], second: Callable[[], None]) -> None:
+    first()
+    second()
 
 
 def _upgrades(services: tuple[Service, ...]) -> Iterator[UpgradeOptions]:

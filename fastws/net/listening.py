@@ -9,6 +9,9 @@ Descriptors run out (EMFILE, ENFILE, and no memory for a socket). Then accepting
 in the kernel's queue. A descriptor has the lowest number that is free, so a high number tells that few are left before
 none is, and the application keeps a reserve for its files. While paused, and now and then while not, we look whether
 there is room.
+
+Where workers accept at the same sockets, each that has its share (`share.py`) stops to watch them for a moment, and
+then looks whether anybody still waits.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import contextlib
 import functools
 import os
 import resource
+import select
 import socket
 import sys
 from collections.abc import Callable
@@ -27,12 +31,14 @@ from .._speedups import accept_connection
 from ..logs import Log
 from . import forking
 from .proxy_protocol import MAX_HEADER_LENGTH, Header, MalformedHeaderError, read_header
+from .share import STEP_BACK
 
 if TYPE_CHECKING:
     from .._speedups import SocketTransport
     from ..options import ServerOptions
     from .deadlines import Deadlines
     from .limits import Limits
+    from .share import Share
     from .tls import Tls
 
 __all__ = ["Listener"]
@@ -63,6 +69,7 @@ class Listener:
         tls: None for plain TCP.
         limits: counts connections that are on their way to HTTP.
         deadlines: limit how long that may take.
+        share: of this worker, if others accept at the same sockets.
     """
 
     def __init__(
@@ -74,12 +81,19 @@ class Listener:
         tls: Tls | None,
         limits: Limits,
         deadlines: Deadlines,
+        share: Share | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sockets = sockets
         if tls is not None:
             make_transport = None
         self._opener = _Opener(self._loop, options, make_protocol, make_transport, tls, limits, deadlines)
+        self._share = share
+        self._on_readable: Callable[[socket.socket], None] = self._accept
+        if share is not None:
+            self._on_readable = functools.partial(self._accept_share, share)
+            self._opener.on_ended = share.refresh
+        self._stepped_back: asyncio.TimerHandle | None = None
         self._paused = False
         self._short = False  # from the first pause until accepting went well for a while
         self._ceiling = sys.maxsize  # the lowest number of a descriptor that tells of a shortage
@@ -93,13 +107,21 @@ class Listener:
 
     def stop(self) -> None:
         """Accept no more."""
-        if self._watching is not None:
-            self._watching.cancel()
+        for timer in (self._watching, self._stepped_back):
+            if timer is not None:
+                timer.cancel()
         self._stop_accepting()
+        if self._share is not None:
+            self._share.end()
 
     def give_up(self) -> list[asyncio.Task[None]]:
         """Let go of connections that are on their way to HTTP; returns the tasks that end by that."""
         return self._opener.give_up()
+
+    @property
+    def openings(self) -> int:
+        """How many connections are on their way to HTTP."""
+        return self._opener.openings
 
     @property
     def has_openings(self) -> bool:
@@ -112,7 +134,7 @@ class Listener:
 
     def _start_accepting(self) -> None:
         for sock in self._sockets:
-            self._loop.add_reader(sock, self._accept, sock)
+            self._loop.add_reader(sock, self._on_readable, sock)
 
     def _stop_accepting(self) -> None:
         for sock in self._sockets:
@@ -120,8 +142,8 @@ class Listener:
             with contextlib.suppress(ValueError):
                 self._loop.remove_reader(sock)
 
-    def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPT_AT_ONCE):
+    def _accept(self, listening: socket.socket, most: int = ACCEPT_AT_ONCE) -> None:
+        for _ in range(most):
             try:
                 descriptor = accept_connection(listening.fileno())
             except (BlockingIOError, ConnectionError):
@@ -133,6 +155,25 @@ class Listener:
             if descriptor >= self._ceiling:
                 self._pause("open files are near their limit")
                 return
+
+    def _accept_share(self, share: Share, listening: socket.socket) -> None:
+        """Accept what is ours, and leave the rest to other workers."""
+        room = share.room(self._loop.time())
+        if room:
+            self._accept(listening, min(room, ACCEPT_AT_ONCE))
+            share.refresh()
+        else:
+            self._stop_accepting()
+            self._stepped_back = self._loop.call_later(STEP_BACK, self._step_forward, share)
+
+    def _step_forward(self, share: Share) -> None:
+        waiting = select.poll()
+        for sock in self._sockets:
+            waiting.register(sock, select.POLLIN)
+        if not waiting.poll(0):
+            share.nobody_waits()
+        if not self._paused:
+            self._start_accepting()
 
     def _pause(self, reason: str) -> None:
         """Accept nothing until there is room for more."""
@@ -199,6 +240,11 @@ class _Opener:
         self._limits = limits
         self._deadlines = deadlines
         self._openings: dict[int, _Opening] = {}  # by descriptor
+        self.on_ended: Callable[[], None] | None = None
+
+    @property
+    def openings(self) -> int:
+        return len(self._openings)
 
     @property
     def tls_options(self) -> dict[str, Any]:
@@ -242,6 +288,8 @@ class _Opener:
         # Another connection may have the descriptor already
         if self._openings.get(descriptor) is opening:
             del self._openings[descriptor]
+            if self.on_ended is not None:
+                self.on_ended()
 
     def give_up(self) -> list[asyncio.Task[None]]:
         tasks = [opening.task for opening in self._openings.values()]

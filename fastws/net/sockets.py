@@ -29,6 +29,10 @@ __all__ = ["ListeningSockets", "address_of", "inherited_socket", "keep_standard_
 class ListeningSockets:
     """All sockets at which a server listens; made by `open`.
 
+    Args:
+        sockets: bound.
+        path: of the file that goes when they are closed, if there is one.
+
     Attributes:
         sockets: listening and not blocking.
     """
@@ -45,25 +49,43 @@ class ListeningSockets:
         Raises:
             OSError: it cannot listen there.
         """
-        path = None
+        listening = await cls.bind(loop, options)
+        listening.listen(options.backlog)
+        return listening
+
+    @classmethod
+    async def bind(cls, loop: asyncio.AbstractEventLoop, options: ServerOptions) -> ListeningSockets:
+        """Take the place where the options say, and do not listen yet.
+
+        Raises:
+            OSError: it is taken, or is not ours.
+        """
         if options.sock is not None:
-            sockets = [_off_standard_streams(options.sock)]
-        elif options.unix is not None:
+            return cls([_off_standard_streams(options.sock)])
+        if options.unix is not None:
             path = Path(options.unix)
-            sockets = [_bind_path(path, options.unix_mode)]
-        else:
-            sockets = await _bind_addresses(loop, options)
-        listening = cls(sockets, path)
+            return cls([_bind_path(path, options.unix_mode)], path)
+        return cls(await _bind_addresses(loop, options))
+
+    def listen(self, backlog: int) -> None:
+        """Listen; what cannot is closed.
+
+        Raises:
+            OSError: it cannot.
+        """
         try:
-            for sock in sockets:
+            for sock in self.sockets:
                 forking.note(sock)
                 sock.setblocking(False)
                 sock.set_inheritable(False)
-                sock.listen(options.backlog)
+                sock.listen(backlog)
         except OSError:
-            listening.close()
+            self.close()
             raise
-        return listening
+
+    def again(self) -> list[socket.socket]:
+        """Bind to the same addresses once more, for another process, where they may share a port."""
+        return [_bind_address(sock.family, sock.proto, sock.getsockname(), True) for sock in self.sockets]
 
     def close(self) -> None:
         """Listen no more; the file of a Unix socket goes too, unless another server has put its own there."""

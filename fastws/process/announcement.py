@@ -12,17 +12,22 @@ if TYPE_CHECKING:
 
     from ..server.server import Server
 
-__all__ = ["announce"]
+__all__ = ["announce", "listing"]
 
 
 def announce(server: Server) -> None:
     """Print what is served where, if there is anything to print to."""
-    lines = [line for address in server.addresses for line in _listing(server, address)]
+    say(listing(server), sys.stdout)
+
+
+def listing(server: Server) -> str:
+    """Return what is served where."""
+    lines = [line for address in server.addresses for line in _lines(server, address)]
     width = max(len(url) for url, _ in lines)
-    say("\n".join(f"{url:{width}}  {what}" for url, what in lines), sys.stdout)
+    return "\n".join(f"{url:{width}}  {what}" for url, what in lines)
 
 
-def _listing(server: Server, address: Any) -> Iterator[tuple[str, str]]:
+def _lines(server: Server, address: Any) -> Iterator[tuple[str, str]]:
     ws, http = ("wss", "https") if server.secure else ("ws", "http")
     place = _place(address)
     for service in server.services:

@@ -23,6 +23,7 @@ _EPILOG: Final = """\
 examples:
   fastws run chat.py                     all services of a file, at 127.0.0.1:9090
   fastws run chat.py --reload            the same, again after each change of the code
+  fastws run chat.py --workers auto      the same in as many processes as there are cores
   fastws run chat.py news.py --port 80   the services of several files
   fastws run project.chat:Chat           one class of an importable module
   fastws run project.main:chat           an instance that the module has made
@@ -39,7 +40,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command; exits with status 2 and a message if it is none.
 
     Returns:
-        `services`, `reload`, `log_level`, `fd` (None if not given) and those options of the server that were given.
+        `services`, `reload`, `workers`, `log_level`, `fd` (None if not given) and those options of the server that
+        were given.
     """
     given = _make_parser().parse_args(arguments)
     places = [hasattr(given, "host") or hasattr(given, "port"), hasattr(given, "unix"), given.fd is not None]
@@ -64,7 +66,7 @@ def _make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    run.set_defaults(reload=False, log_level="info", fd=None, access_log=False, refuse=run.error)
+    run.set_defaults(reload=False, workers=None, log_level="info", fd=None, access_log=False, refuse=run.error)
     _add_general(run)
     _add_places(run.add_argument_group("where it listens"))
     _add_tls(run.add_argument_group("TLS"))
@@ -98,6 +100,12 @@ def _add_general(run: argparse.ArgumentParser) -> None:
         help="a file or module, all of whose services are served, or one class or instance of it",
     )
     run.add_argument("--reload", action="store_true", help="start again when a file of the project changes")
+    run.add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="processes that serve as one, or auto for as many as there are cores (default: none but this one)",
+    )
     run.add_argument("--log-level", choices=_LOG_LEVELS, help="least level to log (default: %(default)s)")
     run.add_argument("--access-log", action="store_true", help="log each HTTP response and each opened WebSocket")
     run.add_argument(
@@ -151,6 +159,10 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         text = meaning if default is None else f"{meaning} (default: {default})"
         metavar = "N" if kind in (_count, _count_or_off) else "SECONDS"
         group.add_argument("--" + name.replace("_", "-"), type=kind, metavar=metavar, help=text)
+
+
+def _workers(text: str) -> int | str:
+    return text if text == "auto" else _count(text)
 
 
 def _count(text: str) -> int:

@@ -50,8 +50,8 @@ def report(error: BaseException | None = None) -> None:
     if target:
         files = {*_loaded_files(), *_files_of(error)}
         lines = [f"{_changed_at(file)} {file}" for file in sorted(files) if _is_of_project(file)]
-        # Whole or not at all: the parent may read at any moment.
-        draft = Path(target + ".draft")
+        # Whole or not at all: the parent may read at any moment, and workers report each
+        draft = Path(f"{target}.{os.getpid()}")
         draft.write_text("\n".join(lines), encoding="utf-8")
         draft.replace(target)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, StartError
@@ -16,18 +16,23 @@ from ..server.loading import refuse_while_importing
 from ..server.server import Server
 from ..server.signals import ENDING, Signals
 from .announcement import announce
+from .loading import load
+from .supervisor import supervise
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["run"]
+__all__ = ["Ending", "raise_file_limit", "reload_certificate", "run", "runner"]
 
 logger = Log("fastws")
 
 
 @takes(ServeOptions)
 def run(
-    *services: object, on_listening: Callable[[Server], None] | None = None, **options: Unpack[ServeOptions]
+    *services: object,
+    workers: int | str | None = None,
+    on_listening: Callable[[Server], None] | None = None,
+    **options: Unpack[ServeOptions],
 ) -> None:
     """Serve until SIGINT or SIGTERM, on uvloop where it exists; blocks.
 
@@ -41,13 +46,23 @@ def run(
     It raises the limit of open files to what the system allows. If it was given `certfile`, SIGHUP has it read the
     certificate again, as `Server.reload_certificate` does.
 
+    With `workers` so many processes serve as one: they accept at the same sockets, each its share of the connections.
+    This one imports nothing of yours, starts those again that end, and closes all of them when a signal comes; a second
+    and a third one mean the same. Each worker makes an instance of a service of its own, so what that keeps in ``self``
+    is of one worker, and so are `on_start`, `on_stop` and the limits on connections and memory.
+
     Args:
-        services: as for `serve`, as are all options.
-        on_listening: called with the server once it listens, instead of printing what is served where.
+        services: as for `serve`, as are all options; or their names, as ``"module:Class"``, ``"module"`` or
+            ``"file.py"``, which the command takes, too.
+        workers: how many processes serve, ``"auto"`` for as many as there are cores to use; services are given by their
+            names then, and a certificate as `certfile`. None serves in this process.
+        on_listening: called with the server once it listens, instead of printing what is served where. Not with
+            `workers`.
 
     Raises:
         ConfigurationError: likewise; also if `fastws run` imports what calls this, which it would serve twice.
-        StartError: an event loop runs in this thread already.
+        StartError: an event loop runs in this thread already; or a worker cannot start, and the message is what it
+            said of that. Workers need the main thread.
     """
     refuse_while_importing()
     if asyncio._get_running_loop() is not None:
@@ -55,32 +70,89 @@ def run(
             "fastws.run starts an event loop, and one runs here already, as it does in Jupyter and in async functions; "
             "serve on that one: async with fastws.serve(...)"
         )
-    server = Server(*services, **options)
+    if workers is not None:
+        _refuse_on_listening(on_listening)
+        show_logs(access=False)
+        supervise(services, workers, options)
+        return
+    server = Server(*_loaded(services), **options)
     keep_standard_descriptors()
     show_logs(access=server.access_log)
-    _raise_file_limit()
-    _runner()(_serve_until_signal(server, on_listening))
+    raise_file_limit()
+    runner()(_serve_until_signal(server, on_listening))
+
+
+def _refuse_on_listening(on_listening: object) -> None:
+    if on_listening is not None:
+        raise ConfigurationError(
+            "on_listening: with workers no server is in this process; what shall run in each of them is @ws.on_start"
+        )
+
+
+def _loaded(services: Iterable[object]) -> Iterator[object]:
+    for service in services:
+        if isinstance(service, str):
+            yield from load([service])
+        else:
+            yield service
 
 
 async def _serve_until_signal(server: Server, on_listening: Callable[[Server], None] | None) -> None:
-    loop = asyncio.get_running_loop()
-    interrupted: asyncio.Future[int] = loop.create_future()
-
-    def end(number: int) -> None:
-        if not interrupted.done():
-            interrupted.set_result(number)
-        else:
-            signals.let_kill()
-            server.hurry()
-
     hang_up = [signal.SIGHUP] if server.has_certificate_files else []
-    with Signals(loop, ENDING, end) as signals, Signals(loop, hang_up, lambda _: _reload_certificate(server)):
+    ending = Ending(server, ENDING)
+    loop = asyncio.get_running_loop()
+    with ending.signals, Signals(loop, hang_up, lambda _: reload_certificate(server)):
         async with server:
             (on_listening or announce)(server)
-            await server.until(interrupted)
+            await server.until(ending.asked)
 
 
-def _reload_certificate(server: Server) -> None:
+class Ending:
+    """The end of a server, as somebody asks for it; made on the loop.
+
+    Args:
+        server: that is to end.
+        numbers: signals that end it. The second one hurries, the third one kills.
+
+    Attributes:
+        signals: to be entered.
+        asked: done when it shall end.
+    """
+
+    def __init__(self, server: Server, numbers: Iterable[int]) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = server
+        self._was_signalled = False
+        self.signals = Signals(loop, numbers, self._signalled)
+        self.asked: asyncio.Future[int] = loop.create_future()
+
+    def close(self) -> None:
+        """End it, if nobody has asked for that yet."""
+        if not self.asked.done():
+            self.asked.set_result(0)
+
+    def hurry(self) -> None:
+        """End it, and wait for nobody."""
+        self.close()
+        self._server.hurry()
+
+    def insist(self) -> None:
+        """End it, and hurry if it is about to."""
+        if self.asked.done():
+            self.hurry()
+        self.close()
+
+    def _signalled(self, _number: int) -> None:
+        # Not `insist`: whoever stops a service may tell the supervisor and each worker, too
+        if self._was_signalled:
+            self.signals.let_kill()
+            self.hurry()
+        self._was_signalled = True
+        self.close()
+
+
+def reload_certificate(server: Server) -> None:
+    """Read the certificate again, and say what came of it."""
     try:
         server.reload_certificate()
     except ConfigurationError as error:
@@ -89,7 +161,8 @@ def _reload_certificate(server: Server) -> None:
         logger.info("the certificate was read again")
 
 
-def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+def runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Return what runs a coroutine on the best event loop there is."""
     try:
         import uvloop
     except ImportError:
@@ -99,7 +172,7 @@ def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:
     return uvloop.run
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Allow as many open connections as the system lets us: the soft limit is often a thousand."""
     try:
         import resource

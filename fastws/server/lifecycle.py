@@ -1,4 +1,4 @@
-"""`on_start` and `on_stop`: what services do before the first connection and after the last one."""
+"""What services do besides their connections: `on_start` before the first, `on_stop` after the last, `on_backplane`."""
 
 from __future__ import annotations
 
@@ -37,11 +37,56 @@ class Lifecycle:
         self._patience = patience
         self._started: list[Service] = []  # those whose on_stop is due
         self.background: set[asyncio.Future[Any]] = set()
+        self._once: set[asyncio.Future[Any]] = set()  # of these, those of `lead`
 
     def start(self) -> None:
         """Run every `on_start`; what one of them raises ends it here."""
         for service in self._site.services:
             self._start_service(service)
+
+    def lead(self, leads: bool) -> None:
+        """Do what one node alone shall do, or stop it."""
+        if not leads:
+            for task in list(self._once):
+                task.cancel()
+            return
+        for service in self._started:
+            handler = service.handlers.get("on_start_once")
+            if handler is not None:
+                self._lead_service(service, handler)
+
+    def _lead_service(self, service: Service, handler: Handler) -> None:
+        try:
+            task = self._call(service, handler)
+        except Exception:
+            logger.exception("%s failed", handler.label)
+            return
+        if task is not None:
+            self._once.add(task)
+            task.add_done_callback(self._once.discard)
+            self._keep(handler, task)
+
+    def tell(self, state: str, node: str | None, target: tuple[str, str] | None, missing: int) -> None:
+        """Tell the services what became of the way to other nodes."""
+        told = {"state": state, "node": node, "target": target, "missing": missing, "server": self._server}
+        for service in self._started:
+            handler = service.handlers.get("on_backplane")
+            if handler is not None:
+                self._tell_service(service, handler, told)
+
+    def _tell_service(self, service: Service, handler: Handler, told: dict[str, object]) -> None:
+        try:
+            task = self._call(service, handler, told)
+        except Exception:
+            logger.exception("%s failed", handler.label)
+            return
+        if task is not None:
+            self._keep(handler, task)
+
+    def _keep(self, handler: Handler, task: asyncio.Future[Any]) -> None:
+        self.background.add(task)
+        task.add_done_callback(functools.partial(_log_failure, handler.label))
+        task.add_done_callback(self.background.discard)
 
     async def stop(self, timeout: float) -> None:
         """Run every `on_stop` that is due; what shall end the program does so when all have run.
@@ -65,9 +110,7 @@ class Lifecycle:
         task = None if handler is None else self._call(service, handler)
         self._started.append(service)
         if handler is not None and task is not None:
-            self.background.add(task)
-            task.add_done_callback(functools.partial(_log_failure, handler.label))
-            task.add_done_callback(self.background.discard)
+            self._keep(handler, task)
 
     async def _stop_service(self, service: Service, handler: Handler, timeout: float) -> None:
         try:
@@ -88,11 +131,14 @@ class Lifecycle:
         else:
             _log_failure(handler.label, task)
 
-    def _call(self, service: Service, handler: Handler) -> asyncio.Future[Any] | None:
+    def _call(
+        self, service: Service, handler: Handler, given: dict[str, Any] | None = None
+    ) -> asyncio.Future[Any] | None:
         """Call a handler; what it awaits becomes a task that broadcasts to its own service."""
         context = self._site.context_of(service)
-        arguments = dict.fromkeys(handler.keywords, self._server)
-        result = context.run(handler.function, *(self._server for _ in handler.positional), **arguments)
+        given = {"server": self._server} if given is None else given
+        arguments = {name: given[name] for name in handler.keywords}
+        result = context.run(handler.function, *(given[name] for name in handler.positional), **arguments)
         if is_awaitable(result):
             task: asyncio.Future[Any] = context.run(asyncio.ensure_future, result)
             return task

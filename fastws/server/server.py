@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from .._speedups import Connection, Group, Members, check_close_code, hub_of_thread
+from ..backplane.relay import Relay, relay_of
 from ..errors import ConfigurationError, NotServingError, StartError, WrongThreadError
 from ..http1.connection import HttpProtocol
 from ..http1.request import Headers, Query
@@ -33,10 +34,12 @@ from .signals import ENDING, Signals, is_unhandled
 
 if TYPE_CHECKING:
     import os
+    import socket
 
     from typing_extensions import Self, Unpack
 
     from .._speedups import Hub
+    from ..net.share import Share
 
 __all__ = ["Server", "serve"]
 
@@ -70,6 +73,7 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._hub: Hub | None = None  # from entering on
+        self._relay: Relay | None = None  # likewise, if there are other nodes
         self._shutdown: Shutdown | None = None  # from listening on
         self._patience = Patience(self._end_connections)
         self._lifecycle = Lifecycle(self, self._site, self._patience)
@@ -77,6 +81,8 @@ class Server:
         self._lost_coroutines: set[str] = set()  # of these functions that was said
         self._closing: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
+        self._inherited: ListeningSockets | None = None
+        self._share: Share | None = None
 
     # --- What it shows.
 
@@ -189,7 +195,21 @@ class Server:
         except BaseException:
             await self.close()
             raise
+        if self._relay is None:
+            self._lifecycle.lead(True)
+        else:
+            self._relay.listen(self._lifecycle.tell, self._lifecycle.lead)
         return self
+
+    def inherit(self, sockets: ListeningSockets, share: Share | None) -> None:
+        """Have a worker listen at sockets that its supervisor has opened, instead of where the options say.
+
+        Args:
+            sockets: bound; they are closed at the end.
+            share: of the connections that come there, None if no other worker accepts them.
+        """
+        self._inherited = sockets
+        self._share = share
 
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -200,25 +220,35 @@ class Server:
             hub.limit_backlog(self._options.max_total_backlog)
             hub.help_fanouts(self._options.fanout_threads)
             self._site.open(loop, hub)
+            await self._join(hub)
             await self._listen(hub, loop)
         except BaseException:
+            await self._part()
             hub.detach(self._site.endpoints.values(), self._lose_loop)
             self._hub = None
             raise
 
+    async def _join(self, hub: Hub) -> None:
+        """Be one of several nodes, if that is wanted, before the first client comes."""
+        if self._options.backplane is not None:
+            self._relay = relay_of(hub, self._options.backplane, self._options.cluster)
+            await self._relay.open()
+
+    async def _part(self) -> None:
+        if self._relay is not None:
+            relay, self._relay = self._relay, None
+            relay.ignore(self._lifecycle.tell, self._lifecycle.lead)
+            await relay.close()
+
     async def _listen(self, hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
         site = self._site
-        sockets = await ListeningSockets.open(loop, self._options)
+        sockets = await self._open_sockets(loop)
         for sock in sockets.sockets:
             kernel_backlog.limit(sock, site.kernel_backlog)
         if site.closing:
             sockets.close()
             raise StartError("the server was closed before it could listen")
-        make_protocol = functools.partial(HttpProtocol, site)
-        make_transport = hub.make_transport if hub.has_transports else None
-        listener = Listener(
-            sockets.sockets, self._options, make_protocol, make_transport, self._tls, site.limits, site.deadlines
-        )
+        listener = self._make_listener(hub, sockets.sockets)
         site.on_connected = listener.connected if listener.has_openings else None
         shutdown = Shutdown(site, listener, sockets, self._lifecycle, self._patience)
         try:
@@ -229,6 +259,24 @@ class Server:
             raise
         self._shutdown = shutdown
         self._calls.begin(loop)
+
+    def _make_listener(self, hub: Hub, sockets: list[socket.socket]) -> Listener:
+        site, share = self._site, self._share
+        make_protocol = functools.partial(HttpProtocol, site)
+        make_transport = hub.make_transport if hub.has_transports else None
+        listener = Listener(
+            sockets, self._options, make_protocol, make_transport, self._tls, site.limits, site.deadlines, share
+        )
+        if share is not None:
+            site.on_count = share.refresh
+            share.begin(lambda: site.connection_count() + listener.openings)
+        return listener
+
+    async def _open_sockets(self, loop: asyncio.AbstractEventLoop) -> ListeningSockets:
+        if self._inherited is None:
+            return await ListeningSockets.open(loop, self._options)
+        self._inherited.listen(self._options.backlog)
+        return self._inherited
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -260,6 +308,8 @@ class Server:
         if threading.get_ident() != self._thread:
             raise WrongThreadError("server.close")
         self._site.closing = True
+        if self._relay is not None:
+            self._relay.ignore(self._lifecycle.tell, self._lifecycle.lead)
         if self._shutdown is None:
             return  # it is about to listen, and will see that it shall not
         if self._closing is None:
@@ -271,7 +321,10 @@ class Server:
         try:
             await shutdown.run(code, reason)
         finally:
-            await self._detach()
+            try:
+                await self._part()
+            finally:
+                await self._detach()
 
     def hurry(self) -> None:
         """Wait for nobody any longer, when it closes: abort what is open, cancel what still runs."""
@@ -381,7 +434,12 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
         unix: the path of a Unix socket, instead of host and port. One that nobody listens at any more is replaced, and
             ours is removed at the end.
         unix_mode: who may connect to that: 0o600 is processes of the same user.
-        reuse_port: let other processes listen at the same port and share its connections.
+        reuse_port: let other processes listen at the same port; the system chooses who gets a connection. With workers
+            each listens at a socket of its own.
+        backplane: the URL of an engine that carries pushes to groups, names and services between nodes: NATS
+            (``nats://host:4222``, ``tls://``) or Redis (``redis://host:6379``, ``rediss://``), of which
+            docs/scaling.md tells more. All servers on an event loop share one. None is a node that is alone.
+        cluster: which nodes hear each other among all that use the engine: 1 to 64 letters A to Z, digits, _ and -.
         backlog: connections that the kernel holds until they are accepted.
         proxy_protocol: expect a header of the PROXY protocol, version 1 or 2, before everything else, TLS included, and
             take the client's address from it. Connections without one are closed, and whoever can connect can
@@ -404,7 +462,8 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
             another one of a proxy's own that is such a list, as `"X-Real-IP"`. What else a client writes is ignored
             then, which is right for proxies that pass on a `Forwarded` of the client's. With None, the default, all are
             read, and a request whose fields tell of different clients gets a 400.
-        max_connections: open connections in all, HTTP and WebSocket; one more gets a 503 with ``Retry-After``.
+        max_connections: open connections in all, HTTP and WebSocket; one more gets a 503 with ``Retry-After``. With
+            workers this is for each of them, as is every limit below.
         max_connections_per_address: connections of one address, of IPv6 of the same first 64 bits; one more gets a 429.
             Behind a proxy that is believed (`proxy_protocol`, `proxy_headers`) the address is that of its client, whose
             WebSockets are counted. None, the default, is any number: behind NAT many share an address.

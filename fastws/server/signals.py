@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
 
-__all__ = ["ENDING", "Signals", "is_unhandled"]
+__all__ = ["ENDING", "OF_TERMINAL", "Signals", "hold_back", "is_unhandled", "leave_to_others"]
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+OF_TERMINAL: Final = (signal.SIGINT, signal.SIGHUP)  # which tells all processes that run there
 
 
 class Signals:
@@ -83,6 +84,28 @@ class Signals:
         # In a child of a fork, or below one that has left: as if we were not there
         self._give_back(number)
         signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def hold_back() -> Iterator[None]:
+    """Start processes that get no signal of the terminal before they `leave_to_others`; ours come afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_TERMINAL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_to_others(numbers: Iterable[int]) -> None:
+    """Do nothing at signals that are another process's affair."""
+    for number in numbers:
+        # Not SIG_IGN, which the programs that services start would inherit
+        signal.signal(number, _pass)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+def _pass(_number: int, _frame: object) -> None:
+    """Do nothing."""
 
 
 def is_unhandled(number: int) -> bool:

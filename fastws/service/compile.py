@@ -41,9 +41,11 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
         "received_code": "int",
     },
     "on_start": {"server": "Server"},
+    "on_start_once": {"server": "Server"},
     "on_stop": {"server": "Server"},
+    "on_backplane": {"state": "str", "node": "str", "target": "tuple", "missing": "int", "server": "Server"},
 }
-_SERVER_EVENTS: Final = frozenset({"on_start", "on_stop"})
+_SERVER_EVENTS: Final = frozenset({"on_start", "on_start_once", "on_stop", "on_backplane"})
 _RESOURCE_ARGUMENTS: Final = {"request": "Request", "headers": "Headers", "body": "bytes", "json": "object"}
 # Names of types that certainly are not each other; any other annotation of an argument is the author's own affair.
 _PLAIN_TYPES: Final = frozenset({"str", "bytes", "int", "float", "bool"})

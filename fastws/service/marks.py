@@ -51,7 +51,7 @@ class Mark(NamedTuple):
     def decorator(self) -> str:
         """How its author wrote it."""
         if isinstance(self.event, str):
-            return "http.cors" if self.event == "cors" else f"ws.{self.event}"
+            return _DECORATORS.get(self.event, f"ws.{self.event}")
         return f"http.{self.event[0].lower()}"
 
     @property
@@ -60,6 +60,7 @@ class Mark(NamedTuple):
         return not isinstance(self.event, str)
 
 
+_DECORATORS: Final = {"cors": "http.cors", "on_start_once": "ws.on_start(once=True)"}
 _CLASS_MARKS: Final = "__fastws_class__"
 _METHOD_MARKS: Final = "__fastws_marks__"
 _CLASS_DECORATORS: Final = {"base_path": "http.base_path", "upgrade_path": "ws.upgrade_path", "cors": "http.cors"}

@@ -1,14 +1,118 @@
-"""Real servers of engines, and sessions that lose patience sooner."""
+"""Nodes in memory, real servers of engines, and sessions that lose patience sooner."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 
 import pytest
 
-from fastws.backplane import session
+from fastws.backplane import relay, session
+from fastws.backplane.base import Backplane
+from fastws.backplane.engines import engine_of
+from fastws.backplane.redis import scout
 
-from ..kit.engines import ENGINES, EngineServer
+from ..kit.cluster import Exchange, Node, Talker, meshes
+from ..kit.engines import ENGINES, EngineServer, NatsServer, RedisServer
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Nodes in memory say at once what they know."""
+    monkeypatch.setattr(relay, "SETTLE", 0.05)
+
+
+class Cluster:
+    """Some nodes, the engine that they share, and clients of them.
+
+    Attributes:
+        exchange: the engine, where that is one in memory.
+        nodes: those that were begun.
+    """
+
+    def __init__(self, kind: str, url: str | None = None) -> None:
+        self.kind = kind
+        self.exchange = Exchange() if kind == "exchange" else None
+        self.url = url
+        self.name = f"test-{next(numbers)}"
+        self.nodes: list[Node] = []
+        self.clients: list[Talker] = []
+
+    async def begin(self, count: int, **options) -> list[Node]:
+        for engine in meshes(count) if self.kind == "mesh" else [self.part() for _ in range(count)]:
+            self.nodes.append(Node(engine, cluster=self.name, **options))
+        for node in self.nodes:
+            await node.begun()
+        return self.nodes
+
+    def part(self) -> Backplane:
+        return self.exchange.part() if self.exchange is not None else engine_of(self.url)
+
+    async def clients_of(self, *nodes: Node) -> list[Talker]:
+        clients = [await node.client() for node in nodes]
+        self.clients += clients
+        return clients
+
+    async def end(self) -> None:
+        for client in self.clients:
+            client.transport.abort()
+        for node in self.nodes:
+            await node.end()
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory):
+    """A server of an engine, for all tests that leave it as it is."""
+    started: dict[type[EngineServer], EngineServer] = {}
+
+    def shared_server(kind: type[EngineServer]) -> EngineServer:
+        if why := kind.missing():
+            pytest.skip(why)
+        if kind not in started:
+            started[kind] = kind(tmp_path_factory.mktemp("engine"))
+            asyncio.run(started[kind].start())
+        return started[kind]
+
+    yield shared_server
+    for server in started.values():
+        server.kill()
+
+
+REAL = {"nats": NatsServer, "redis": RedisServer}
+
+
+def make_cluster(kind: str, shared_server) -> Cluster:
+    return Cluster(kind, shared_server(REAL[kind]).url() if kind in REAL else None)
+
+
+@pytest.fixture(params=["mesh", "exchange", *REAL])
+def empty_cluster(request, shared_server):
+    """Before any loop runs: to start a server takes one."""
+    return make_cluster(request.param, shared_server)
+
+
+@pytest.fixture
+async def cluster(empty_cluster):
+    """Nodes: over Unix sockets as workers have them, over an engine in memory, or over real ones."""
+    cluster = empty_cluster
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(cluster.end)
+        yield cluster
+
+
+@pytest.fixture
+async def exchanging():
+    """Nodes over an engine in memory, which fails when told."""
+    cluster = Cluster("exchange")
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(cluster.end)
+        yield cluster
+
+
+# --- Real servers.
 
 
 @pytest.fixture
@@ -39,3 +143,4 @@ def hasty(monkeypatch):
     """Have sessions find out within 0.5 s what takes them 5 otherwise."""
     for name in ("GREETING_TIMEOUT", "PING_INTERVAL", "LAST_PATIENCE", "MAX_BACK_OFF"):
         monkeypatch.setattr(session, name, getattr(session, name) / 10)
+    monkeypatch.setattr(scout, "ASK_TIMEOUT", scout.ASK_TIMEOUT / 10)

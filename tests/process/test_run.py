@@ -46,6 +46,8 @@ def listening(server):
 
 RUN = "fastws.run(Chatty, port=0, close_timeout=0.5, on_listening=listening)\nsay('returned')"
 
+NAMED = RUN.replace("Chatty", "'__main__:Chatty'")
+
 # A server that nobody closes, in a loop that nobody closes
 ABANDON = """
 async def main():
@@ -106,9 +108,9 @@ async def start():
         await within(process.wait())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_run_with_1001_for_everybody(start, number):
-    process, port = await start(RUN)
+@pytest.mark.parametrize(("number", "program"), [(signal.SIGINT, RUN), (signal.SIGTERM, RUN), (signal.SIGTERM, NAMED)])
+async def test_a_signal_ends_run_with_1001_for_everybody(start, number, program):
+    process, port = await start(program)
     polite, rude = await Client.connect(port, "/"), await Client.connect(port, "/")
     assert await polite.asks("hello") == "hello"
     process.process.send_signal(number)

@@ -218,6 +218,7 @@ cdef class Connection:
         """Enter a callback: what is pushed to this connection collects until end()."""
         cdef Connection outer = self.hub.current
         self.hub.current = self
+        self.hub.moment += 1
         return outer
 
     cdef inline void leave_callback(self, Connection outer):
@@ -238,8 +239,11 @@ cdef class Connection:
     cdef inline void send_now(self):
         """Send what is pending; a chunk that had room for many replies is kept for the next who needs one."""
         cdef outlet_t *outlet = &self.outlet
-        cdef chunk_t *chunk = outlet.pending
+        cdef chunk_t *chunk
         cdef ssize_t sent
+        if self.hub.urgent:
+            self.hub.node.flush()  # others may run
+        chunk = outlet.pending
         if chunk is NULL:
             return
         outlet.last_sent = self.hub.now
@@ -522,19 +526,19 @@ cdef class Connection:
 
     def push_text(self, text, *, overflow=None, key=None):
         check_thread(self.hub, "connection.push_text")
-        return deliver(self, OP_TEXT, text, overflow, key)
+        return deliver(self, OP_TEXT, text, overflow, key, None, None)
 
     def push_binary(self, data, *, overflow=None, key=None):
         check_thread(self.hub, "connection.push_binary")
-        return deliver(self, OP_BINARY, data, overflow, key)
+        return deliver(self, OP_BINARY, data, overflow, key, None, None)
 
     def broadcast_text(self, text, *, exclude=None, overflow=None, key=None):
         check_thread(self.hub, "connection.broadcast_text")
-        return fan_out_message(self.endpoint.members, OP_TEXT, text, exclude, overflow, key)
+        return broadcast_at(self.endpoint, OP_TEXT, text, exclude, overflow, key)
 
     def broadcast_binary(self, data, *, exclude=None, overflow=None, key=None):
         check_thread(self.hub, "connection.broadcast_binary")
-        return fan_out_message(self.endpoint.members, OP_BINARY, data, exclude, overflow, key)
+        return broadcast_at(self.endpoint, OP_BINARY, data, exclude, overflow, key)
 
     def store(self, name):
         check_thread(self.hub, "connection.store")

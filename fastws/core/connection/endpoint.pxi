@@ -5,6 +5,8 @@ cdef class Endpoint:
     # What the connections of one service share: handlers and limits, decided once, and the set of all of them
     cdef readonly Hub hub
     cdef readonly str name
+    cdef readonly str path     # where clients connect, as it was written
+    cdef Target target         # what other nodes know it by, where there are any
     cdef readonly Members members
     cdef tuple owners          # the class and the instance that users know it by
     cdef HandlerCall on_open
@@ -45,6 +47,7 @@ cdef class Endpoint:
         path_names = service.upgrade_path.names
         self.hub = hub
         self.name = service.name
+        self.path = service.upgrade_path.text
         self.members = Members()
         self.path_len = len(path_names)
         self._take_limits(service.upgrade)
@@ -61,6 +64,8 @@ cdef class Endpoint:
         self.owners = (service.cls, service.instance)
         hub.endpoints.add(self)
         hub.offer(self)
+        if hub.node is not None:
+            hub.node.enter_service(self)
 
     cdef _take_limits(self, upgrade):
         self.max_message_size = upgrade.max_message_size

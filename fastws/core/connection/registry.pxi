@@ -41,8 +41,8 @@ cdef inline object current_or_none():
     return place
 
 
-cdef Members current_members(str function):
-    """The connections of the service whose handler, or background work, runs; None where none does."""
+cdef Endpoint current_endpoint(str function):
+    """The service whose handler, or background work, runs; None where none does."""
     cdef object place = current_or_none()
     cdef Endpoint endpoint
     if place is None:
@@ -52,7 +52,7 @@ cdef Members current_members(str function):
     else:
         endpoint = current_handling(function).endpoint
     check_thread(endpoint.hub, function)
-    return endpoint.members
+    return endpoint
 
 
 cdef list calling_endpoints(str function):
@@ -85,20 +85,35 @@ cdef list endpoints_of(object target, str function):
     return endpoints
 
 
-cdef Delivery broadcast_to(uint8_t opcode, list endpoints, object message, object exclude, object overflow,
-                           object key):
-    """Fan out to the connections of all of them."""
+cdef Delivery broadcast(str function, uint8_t opcode, object message, object to, object exclude, object overflow,
+                        object key):
+    """Fan out to the connections of the service that runs, or of all endpoints of another."""
+    cdef Endpoint endpoint = current_endpoint(function) if to is None else None
+    cdef list endpoints
+    if endpoint is not None:
+        return broadcast_at(endpoint, opcode, message, exclude, overflow, key)
+    endpoints = endpoints_of(to, function)
+    if len(endpoints) == 1:
+        return broadcast_at(<Endpoint>endpoints[0], opcode, message, exclude, overflow, key)
+    return broadcast_at_all(list(endpoints), opcode, message, exclude, overflow, key)
+
+
+cdef inline Delivery broadcast_at(Endpoint endpoint, uint8_t opcode, object message, object exclude, object overflow,
+                                  object key):
+    return fan_out_message(endpoint.members, opcode, message, exclude, overflow, key, endpoint.hub.node, endpoint.target)
+
+
+cdef Delivery broadcast_at_all(list endpoints, uint8_t opcode, object message, object exclude, object overflow,
+                               object key):
     cdef Delivery all_of_them = ABSENT
     cdef Delivery one
-    cdef Endpoint endpoint
-    if len(endpoints) == 1:
-        return fan_out_message((<Endpoint>endpoints[0]).members, opcode, message, exclude, overflow, key)
     if exclude is not None and type(exclude) is not Connection:
         exclude = tuple(exclude)
-    for endpoint in list(endpoints):
-        one = fan_out_message(endpoint.members, opcode, message, exclude, overflow, key)
+    for endpoint in endpoints:
+        one = broadcast_at(<Endpoint>endpoint, opcode, message, exclude, overflow, key)
         all_of_them = Delivery(all_of_them.matched + one.matched, all_of_them.queued + one.queued,
-                               all_of_them.dropped + one.dropped)
+                               all_of_them.dropped + one.dropped,
+                               one.published if all_of_them.published is not False else False)
     return all_of_them
 
 
@@ -112,10 +127,20 @@ def service_context(Endpoint endpoint not None):
 # ---------------------------------------------------------------------------------------------------------------------
 # Named connections
 
+cdef inline Hub hub_caught_up(str function):
+    """The hub that serves in this thread, which knows what other nodes have told it."""
+    cdef Hub hub = hub_here(function)
+    if hub.node is not None:
+        hub.node.catch_up()
+    return hub
+
+
 cdef int store(Connection connection, object name) except -1:
     cdef Hub hub = connection.hub
     cdef Connection earlier
     name = own_name(name, "connection")
+    if hub.node is not None:
+        hub.node.catch_up()
     # First: to make an object may run others, who store and remove
     cdef set names = set() if connection.names is None else connection.names
     if connection.state == CLOSED:
@@ -127,6 +152,8 @@ cdef int store(Connection connection, object name) except -1:
     hub.stored[name] = connection
     if earlier is not None and earlier is not connection:
         earlier.names.discard(name)
+    if hub.node is not None:
+        hub.node.claim(name)
     return 0
 
 
@@ -137,6 +164,8 @@ cdef Connection forget(Hub hub, object name):
     connection = hub.stored.pop(name, None)
     if connection is not None:
         connection.names.discard(name)
+        if hub.node is not None:
+            hub.node.release(name)
     return connection
 
 
@@ -171,6 +200,8 @@ cdef int join(Connection connection, object name) except -1:
     cdef Group group
     cdef Py_ssize_t place
     name = own_name(name, "group")
+    if hub.node is not None:
+        hub.node.catch_up()
     # What is made comes first: from then on nobody else runs
     group = need_group(hub, name)
     cdef dict memberships = {} if connection.memberships is None else connection.memberships
@@ -191,6 +222,8 @@ cdef int join(Connection connection, object name) except -1:
     except MemoryError:
         forget_if_empty(hub, group)
         raise
+    if hub.node is not None and group.target is None:
+        group.target = hub.node.want(TARGET_GROUP, name)
     return 0
 
 
@@ -220,8 +253,13 @@ cdef int forget_if_empty(Hub hub, Group group) except -1:
 cdef int take_out(Connection connection, Group group) except -1:
     cdef Py_ssize_t place = connection.memberships.pop(group)
     cdef Connection moved = group.members.remove(connection, place)
+    cdef Target target = group.target
     if moved is not None:
         moved.memberships[group] = place
+    if target is not None and group.members.count == 0:
+        group.target = None
+        if connection.hub.node is not None:
+            connection.hub.node.unwant(target)
     return 0
 
 
@@ -233,6 +271,8 @@ cdef int leave_registries(Connection connection) except -1:
         # To make the tuple may have run others, who removed names
         if hub.stored.get(name) is connection:
             del hub.stored[name]
+            if hub.node is not None:
+                hub.node.release(name)
     connection.names = None
     for group in list(connection.memberships or ()):
         # To make the list may have run others, who removed groups
@@ -243,21 +283,29 @@ cdef int leave_registries(Connection connection) except -1:
 
 
 cdef bint remove_group(Hub hub, object name) except *:
-    """Dissolve a group and retire its name."""
-    cdef Group group
-    cdef Connection connection
+    """Dissolve a group and retire its name, here and on all nodes."""
     name = own_name(name, "group")
-    group = hub.groups.get(name)
-    if group is None:
+    if name not in hub.groups and (hub.node is None or name in hub.retired or not hub.node.is_elsewhere(name)):
         return False
+    dissolve(hub, name, 0 if hub.node is None else hub.node.next_stamp())
+    if hub.node is not None:
+        hub.node.on_group_removed(name)
+    return True
+
+
+cdef int dissolve(Hub hub, str name, object stamp) except -1:
+    """Have a group be no more, and nobody join one of its name."""
+    cdef Group group = hub.groups.get(name)
+    cdef Connection connection
     # First: nobody can join any more, whoever runs meanwhile
-    hub.retired[name] = None
-    del hub.groups[name]
-    while (connection := group.members.last()) is not None:
-        take_out(connection, group)
+    hub.retired[name] = stamp
+    if group is not None:
+        del hub.groups[name]
+        while (connection := group.members.last()) is not None:
+            take_out(connection, group)
     if len(hub.retired) > MAX_RETIRED_GROUPS:
         hub.retired.popitem(last=False)
-    return True
+    return 0
 
 
 cdef int create_group(Hub hub, object name) except -1:
@@ -267,6 +315,8 @@ cdef int create_group(Hub hub, object name) except -1:
     hub.retired.pop(name, None)
     group = hub.groups.setdefault(name, group)
     group.kept = True
+    if hub.node is not None:
+        hub.node.on_group_created(name)
     return 0
 
 
@@ -303,25 +353,19 @@ cdef class Connections:
 # Public API: the functions of fastws.ws
 
 def push_text(text, *, overflow=None, key=None):
-    return deliver(current("push_text"), OP_TEXT, text, overflow, key)
+    return deliver(current("push_text"), OP_TEXT, text, overflow, key, None, None)
 
 
 def push_binary(data, *, overflow=None, key=None):
-    return deliver(current("push_binary"), OP_BINARY, data, overflow, key)
+    return deliver(current("push_binary"), OP_BINARY, data, overflow, key, None, None)
 
 
 def broadcast_text(text, *, to=None, exclude=None, overflow=None, key=None):
-    cdef Members members = current_members("broadcast_text") if to is None else None
-    if members is not None:
-        return fan_out_message(members, OP_TEXT, text, exclude, overflow, key)
-    return broadcast_to(OP_TEXT, endpoints_of(to, "broadcast_text"), text, exclude, overflow, key)
+    return broadcast("broadcast_text", OP_TEXT, text, to, exclude, overflow, key)
 
 
 def broadcast_binary(data, *, to=None, exclude=None, overflow=None, key=None):
-    cdef Members members = current_members("broadcast_binary") if to is None else None
-    if members is not None:
-        return fan_out_message(members, OP_BINARY, data, exclude, overflow, key)
-    return broadcast_to(OP_BINARY, endpoints_of(to, "broadcast_binary"), data, exclude, overflow, key)
+    return broadcast("broadcast_binary", OP_BINARY, data, to, exclude, overflow, key)
 
 
 def connections(service not None):
@@ -333,20 +377,26 @@ def store_connection(name):
 
 
 def remove_stored_connection(name):
-    return forget(hub_here("remove_stored_connection"), name) is not None
+    cdef Hub hub = hub_caught_up("remove_stored_connection")
+    return forget(hub, name) is not None or hub.node is not None and hub.node.forget_elsewhere(own_name(name, "connection"))
 
 
 def push_text_to_connection(name, text, *, overflow=None, key=None):
-    return deliver(find(name, "push_text_to_connection"), OP_TEXT, text, overflow, key)
+    return push_to_connection("push_text_to_connection", name, OP_TEXT, text, overflow, key)
 
 
 def push_binary_to_connection(name, data, *, overflow=None, key=None):
-    return deliver(find(name, "push_binary_to_connection"), OP_BINARY, data, overflow, key)
+    return push_to_connection("push_binary_to_connection", name, OP_BINARY, data, overflow, key)
 
 
-cdef Connection find(object name, str function):
-    cdef Hub hub = hub_here(function)
-    return hub.stored.get(own_name(name, "connection"))
+cdef inline Delivery push_to_connection(str function, object name, uint8_t opcode, object message, object overflow,
+                                        object key):
+    cdef Hub hub = hub_caught_up(function)
+    name = own_name(name, "connection")
+    cdef Connection connection = hub.stored.get(name)
+    if connection is not None or hub.node is None:
+        return deliver(connection, opcode, message, overflow, key, None, None)
+    return deliver(None, opcode, message, overflow, key, hub.node, hub.node.target(TARGET_NAME, name))
 
 
 def add_connection_to_group(group):
@@ -358,24 +408,33 @@ def remove_connection_from_group(group):
 
 
 def push_text_to_group(group, text, *, exclude=None, overflow=None, key=None):
-    return fan_out_message(members_to_push(group, "push_text_to_group"), OP_TEXT, text, exclude, overflow, key)
+    return push_to_group("push_text_to_group", group, OP_TEXT, text, exclude, overflow, key)
 
 
 def push_binary_to_group(group, data, *, exclude=None, overflow=None, key=None):
-    return fan_out_message(members_to_push(group, "push_binary_to_group"), OP_BINARY, data, exclude, overflow, key)
+    return push_to_group("push_binary_to_group", group, OP_BINARY, data, exclude, overflow, key)
 
 
-cdef Members members_to_push(object name, str function):
-    cdef Group group = group_to_push(hub_here(function), name)
+cdef inline Delivery push_to_group(str function, object name, uint8_t opcode, object message, object exclude,
+                                   object overflow, object key):
+    cdef Hub hub = hub_caught_up(function)
+    cdef Group group = group_to_push(hub, name)
+    cdef Target target = None
+    if hub.node is not None:
+        target = hub.node.target_of_group(group, name)
+    return fan_out_message(members_of_group(group), opcode, message, exclude, overflow, key, hub.node, target)
+
+
+cdef inline Members members_of_group(Group group):
     return NOBODY if group is None else group.members
 
 
 def remove_connection_group(group):
-    return remove_group(hub_here("remove_connection_group"), group)
+    return remove_group(hub_caught_up("remove_connection_group"), group)
 
 
 def create_connection_group(group):
-    create_group(hub_here("create_connection_group"), group)
+    create_group(hub_caught_up("create_connection_group"), group)
 
 
 def close_connection(int code=1000, reason=""):
@@ -385,20 +444,31 @@ def close_connection(int code=1000, reason=""):
 
 
 def close_stored_connection(name, int code=1000, reason=""):
-    cdef Hub hub = hub_here("close_stored_connection")
+    cdef Hub hub = hub_caught_up("close_stored_connection")
     cdef str own = own_text(reason)
     check_close_code(code)
     # Not when it has answered, which it may never do
     connection = forget(hub, name)
-    return connection is not None and start_close(connection, code, own)
+    if connection is not None:
+        return start_close(connection, code, own)
+    return hub.node is not None and hub.node.close_elsewhere(
+        hub.node.target(TARGET_NAME, own_name(name, "connection")), code, own)
 
 
 def close_connection_group(group, int code=1000, reason=""):
-    cdef Members members = members_to_push(group, "close_connection_group")
+    cdef Hub hub = hub_caught_up("close_connection_group")
+    cdef Group found = group_to_push(hub, group)
     cdef str own = own_text(reason)
-    cdef Connection connection
     check_close_code(code)
-    closed = 0
+    if hub.node is not None:
+        hub.node.close_elsewhere(hub.node.target_of_group(found, group), code, own)
+    return close_members(members_of_group(found), code, own)
+
+
+cdef Py_ssize_t close_members(Members members, int code, str reason) except -1:
+    """Send all of them a close frame; how many there were to close."""
+    cdef Connection connection
+    cdef Py_ssize_t closed = 0
     for connection in members.snapshot():
-        closed += start_close(connection, code, own)
+        closed += start_close(connection, code, reason)
     return closed

@@ -70,6 +70,7 @@ cdef class Hub:
     # The turn
     cdef Connection current    # whose callback runs now, or None
     cdef uint32_t turn
+    cdef uint32_t moment       # something else may have happened since: another callback, or another turn
     cdef bint flush_scheduled
     cdef object flush_callback
     cdef outlet_t **dirty      # connections with pending frames; their Connection is owned meanwhile
@@ -115,7 +116,9 @@ cdef class Hub:
     cdef readonly dict stored  # name -> Connection
     cdef set endpoints         # of all services that are served here
     cdef dict services         # id of the class or instance that is served -> list of its Endpoints
-    cdef object retired        # OrderedDict of the names of removed groups: its oldest leaves in one step, a dict's does not
+    cdef readonly object retired  # OrderedDict of the names of removed groups: its oldest leaves in one step, a dict's does not
+    cdef public Node node      # this one among others, or None
+    cdef bint urgent           # it has to say what it wants of others before anything leaves
     cdef dict deflaters        # (window bits, level, threshold) -> the Deflater that all connections with these share
     # Given by the layer above: bytes of the request -> what connection.headers and .query return
     cdef object make_headers
@@ -230,7 +233,10 @@ cdef class Hub:
             notice_fork()
         self.flush_scheduled = False
         self.turn += 1
+        self.moment += 1
         self.collected = 0
+        if self.urgent:
+            self.node.flush()
         try:
             send_dirty(self)
             close_too_slow(self)

@@ -151,6 +151,7 @@ cdef class Group:
     cdef readonly str name
     cdef readonly Members members
     cdef bint kept             # created explicitly: stays when its last member leaves
+    cdef Target target         # what other nodes know it by, while it has members and there are any
 
     def __cinit__(self, name):
         self.name = own_name(name, "group")
@@ -357,16 +358,17 @@ cdef int fan_out_late(list late, chunk_t *frame, bint compressed, const policy_t
 
 
 cdef Delivery fan_out_message(Members members, uint8_t opcode, object message, object exclude, object overflow,
-                              object key):
-    """Broadcast for the service API."""
+                              object key, Node node, Target target):
+    """Broadcast for the service API, here and, if there is a node, to those whom others know as the target."""
     cdef policy_t policy
     cdef payload_t payload
+    cdef Delivery here = ABSENT
     owner = message_payload(opcode, message, &payload)
     key = own_key(key)
     read_policy(overflow, key, &policy)
-    if members.count == 0 and exclude is None:
-        return ABSENT
-    return fan_out_lanes(members, &payload, as_connections(exclude), &policy)
+    if members.count or exclude is not None:
+        here = fan_out_lanes(members, &payload, as_connections(exclude), &policy)
+    return here if node is None else node.pass_on(target, opcode, &payload, &policy, here)
 
 
 cdef Delivery fan_out_lanes(Members members, const payload_t *payload, tuple left_out, const policy_t *policy):

@@ -296,16 +296,20 @@ cdef inline int reply_bytes(Connection connection, bytes data) except -1:
     return 0
 
 
-cdef Delivery deliver(Connection connection, uint8_t opcode, object message, object overflow, object key):
-    """Push for the service API; what is wrong with a push is told also where nobody (None) would get it."""
+cdef Delivery deliver(Connection connection, uint8_t opcode, object message, object overflow, object key, Node node,
+                      Target target):
+    """Push for the service API; what is wrong with a push is told also where nobody (None) would get it.
+
+    A target is that of a name, which a connection here or one elsewhere has.
+    """
     cdef policy_t policy
     cdef payload_t payload
     owner = message_payload(opcode, message, &payload)
     key = own_key(key)
     read_policy(overflow, key, &policy)
-    if connection is None:
-        return ABSENT
-    return DELIVERED if push_message(connection, &payload, &policy) else DROPPED
+    if connection is not None:
+        return DELIVERED if push_message(connection, &payload, &policy) else DROPPED
+    return ABSENT if node is None else node.pass_on(target, opcode, &payload, &policy, ABSENT)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -269,7 +269,7 @@ async def main():
         await asyncio.sleep(60)
 
 if __name__ == "__main__":
-    fastws.process.run._runner()(main())
+    fastws.process.run.runner()(main())
 """
 
 # A server in a thread, and another one that forks
@@ -282,7 +282,7 @@ async def main():
 
 ready = threading.Event()
 if __name__ == "__main__":
-    threading.Thread(target=fastws.process.run._runner(), args=(main(),), daemon=True).start()
+    threading.Thread(target=fastws.process.run.runner(), args=(main(),), daemon=True).start()
     ready.wait()
     for _ in range(3):
         pid = os.fork()
