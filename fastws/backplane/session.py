@@ -241,8 +241,6 @@ class Wire(asyncio.Protocol):
         """Begin the conversation."""
         self._take(transport)
         self.conversation = self._converse(self)
-        if self.lost.done():  # given up while it was dialled
-            self.fail("")
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes over."""

@@ -199,7 +199,10 @@ async def test_tls_is_spoken_when_the_url_or_the_server_wants_it(secure, scheme)
     await assert_delivers(tls_url(await secure(), secure.ca, scheme))
 
 
-async def test_tls_comes_first_where_that_is_asked_for(secure):
+async def test_tls_comes_first_where_that_is_asked_for(start, secure):
+    version = (await info_of(await start()))["version"]
+    if tuple(map(int, version.split("-")[0].split("."))) < (2, 10, 4):
+        pytest.skip(f"nats-server {version} does not know it")
     server = await secure(", handshake_first: true")
     await assert_delivers(tls_url(server, f"{secure.ca}&tls_first=true"))
 
@@ -376,6 +379,19 @@ async def test_what_a_server_says_of_itself_need_not_be_true(hasty):
             await until(lambda: node.engine._discovered)
             assert [str(server) for server in node.engine._discovered] == ["1:4222", "a:1"]
         assert got[0].startswith(b'CONNECT {"verbose": false, "pedantic": false, "echo": false')
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_a_server_may_tell_of_others_at_once_or_later(later, hasty):
+    urls = b'INFO {"connect_urls":["127.0.0.1:1","other:2"]}\r\n'
+    first, then = (INFO, urls) if later else (urls, b"")
+    answers = [first, b"PONG\r\n", b"PONG\r\n" + then, b""]
+    async with saying(*answers) as (port, _), Node(f"nats://u:p@localhost:{port}") as node:
+        await until(lambda: node.engine._discovered)
+        assert {(str(server), server.tls_name, server.password) for server in node.engine._discovered} == {
+            ("127.0.0.1:1", "localhost", "p"),  # whose certificate is for the name that the user knows
+            ("other:2", "other", "p"),
+        }
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="a stream of asyncio goes over to TLS since Python 3.11")

@@ -261,29 +261,57 @@ async def test_a_reason_is_told_once_until_there_is_another(hasty):
         assert toy.told == ["up", "the server closed the connection", "connection refused"]
 
 
-async def test_it_backs_off_from_a_server_that_always_refuses(monkeypatch):
-    waited = []
+@pytest.fixture
+def waits(monkeypatch):
+    """How long a session waited before it tried again, jitter left out; here it does not."""
+    seconds = []
     original = asyncio.sleep
 
-    async def sleep(seconds, result=None):
-        waited.append(seconds)
-        await original(0)
+    async def sleep(delay, result=None):
+        if 0 < delay < session.PING_INTERVAL:
+            seconds.append(round(delay - 0.05, 2))
+            delay = 0
+        await original(delay)
 
     monkeypatch.setattr(session.asyncio, "sleep", sleep)
     monkeypatch.setattr(session.random, "random", lambda: 0.5)
+    monkeypatch.setattr(session, "PING_INTERVAL", 1000)
+    return seconds
+
+
+async def test_it_backs_off_from_a_server_that_always_refuses(waits):
     async with Toy() as toy:
-        while len(waited) < 8:
-            await original(0)
+        while len(waits) < 7:
+            await turns(1)
     assert toy.told == ["no server is known"]
-    assert [round(seconds - 0.05, 2) for seconds in waited[:8]] == [0.1, 0.2, 0.4, 0.8, 1.6, 2, 2, 2]
+    assert waits[:7] == [0.1, 0.2, 0.4, 0.8, 1.6, 2, 2]
 
 
-async def test_it_comes_again_at_once_after_it_was_up(monkeypatch):
-    monkeypatch.setattr(session, "FIRST_BACK_OFF", 60)
-    async with ToyServer() as server, Toy(server) as toy:
-        for count in (2, 3):
-            server.cut()
-            await until(lambda count=count: toy.told.count("up") == count)
+async def test_it_comes_again_at_once_after_it_was_up(waits):
+    async with ToyServer() as server, Toy() as toy:
+        toy.places.append(server.place)
+        while not toy.is_up:
+            await turns(1)
+        assert waits[0] == 0.1
+        waits.clear()
+        server.cut()
+        while toy.told.count("up") < 2:
+            await turns(1)
+        assert waits == [0]
+
+
+async def test_what_changes_is_not_remembered_while_nothing_is_in_the_making(hasty):
+    async with ToyServer() as server:
+        server.answering = False
+        toy = Toy(server, subjects=(b"a",))
+        opening = asyncio.ensure_future(toy.session.open())
+        await until(lambda: server.lines)
+        server.refuse()
+        server.cut()
+        await opening
+        toy.session.changed(b"b")
+        assert toy.session._changed is None
+        await toy.session.close()
 
 
 # --- What comes
