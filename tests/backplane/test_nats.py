@@ -299,19 +299,6 @@ async def test_a_server_in_lame_duck_mode_is_left_and_nothing_is_lost(cluster):
 # --- Limits and permissions
 
 
-async def test_what_had_not_left_when_it_went_down_does_not_come_later(start):
-    server = await start()
-    async with Proxy(server.port) as proxy:
-        listener, speaker = Node(server.url(), b"a"), Node(server.url(proxy.port), number=2)
-        async with listener, speaker:
-            assert speaker.engine.publish(b"a", b"stale")
-            proxy.cut()
-            await until(lambda: not speaker.is_up)
-            await until(lambda: speaker.is_up)
-            speaker.publish(b"a", b"fresh")
-            assert await listener.gets(1) == [b"fresh"]
-
-
 async def test_max_payload_is_what_the_server_says_and_may_change(start):
     server = await start(configuration="max_payload: 1000")
     async with Node(server.url()) as node:
