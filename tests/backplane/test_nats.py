@@ -19,7 +19,6 @@ from fastws.errors import ConfigurationError
 from ..kit import certificates
 from ..kit.client import until
 from ..kit.engines import NatsServer, Node, free_port, join_cluster
-from ..kit.proxy import Proxy
 
 pytestmark = [
     pytest.mark.plain("an engine is spoken to, and no server of ours runs"),

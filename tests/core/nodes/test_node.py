@@ -73,7 +73,7 @@ class Heard(Relay):
 async def node(pair):
     """A node that is up, with a member of group g, stored as ada, and what its client reads."""
     reader = Reader()
-    connection, client = await pair(Member, reader)
+    connection, _ = await pair(Member, reader)
     part = Exchange().part()
     node = Heard(hub_of_thread(asyncio.get_running_loop(), dict, dict), part, b"p.", None)
     node.begin()
