@@ -107,6 +107,7 @@ def _add_general(run: argparse.ArgumentParser) -> None:
         help="processes that serve as one, or auto for as many as there are cores (default: none but this one)",
     )
     run.add_argument("--log-level", choices=_LOG_LEVELS, help="least level to log (default: %(default)s)")
+    run.add_argument("--health", action="store_true", help="answer GET /healthz and GET /readyz")
     run.add_argument("--access-log", action="store_true", help="log each HTTP response and each opened WebSocket")
     run.add_argument(
         "--redacted-parameters",
@@ -209,6 +210,7 @@ _LIMITS: Final[tuple[tuple[str, Callable[[str], Any], str], ...]] = (
     ("handshake_timeout", _seconds, "for TLS, for the head of a request, and for its body"),
     ("keep_alive_timeout", _seconds, "for an HTTP connection between two requests"),
     ("close_timeout", _seconds, "for a closing handshake, and for handlers at the end"),
+    ("drain", _seconds_or_off, "over which SIGTERM closes clients one by one (default: all at once)"),
     ("slow_handler_time", _seconds_or_off, "that a handler may hold up all others until the log names it, or off"),
     ("max_head_size", _count, "bytes of a request's head"),
     ("max_head_fields", _count, "header fields of a request"),

@@ -14,8 +14,9 @@ from ..net.sockets import keep_standard_descriptors
 from ..options import ServeOptions, takes
 from ..server.loading import refuse_while_importing
 from ..server.server import Server
-from ..server.signals import ENDING, Signals
+from ..server.signals import ENDING, Signals, is_unhandled
 from .announcement import announce
+from .escalation import DRAINING, Escalation, Step
 from .loading import load
 from .supervisor import supervise
 
@@ -39,7 +40,9 @@ def run(
     It says where it listens, and shows its logs on stderr where the program has not set up logging.
 
     The first of these signals closes the server, as `Server.close` does. A second one waits for nobody any longer: what
-    is open is aborted and what runs is cancelled, and `on_stop` still runs. A third one kills. In another thread than
+    is open is aborted and what runs is cancelled, and `on_stop` still runs. A third one kills. With `drain` a SIGTERM
+    comes before all of these, as the first one, that drains as `Server.drain` does; so does a SIGUSR1 in any case, if
+    the program leaves that signal its default. In another thread than
     the main one there are no signals; there, and everywhere, it also returns when somebody closed the server:
     ``asyncio.run_coroutine_threadsafe(server.close(), server.loop)``.
 
@@ -99,7 +102,7 @@ def _loaded(services: Iterable[object]) -> Iterator[object]:
 
 async def _serve_until_signal(server: Server, on_listening: Callable[[Server], None] | None) -> None:
     hang_up = [signal.SIGHUP] if server.has_certificate_files else []
-    ending = Ending(server, ENDING)
+    ending = Ending(server, ENDING, drains=server.drain_time is not None)
     loop = asyncio.get_running_loop()
     with ending.signals, Signals(loop, hang_up, lambda _: reload_certificate(server)):
         async with server:
@@ -112,19 +115,29 @@ class Ending:
 
     Args:
         server: that is to end.
-        numbers: signals that end it. The second one hurries, the third one kills.
+        numbers: signals that end it, besides that which drains it. Each goes a step further.
+        drains: whether SIGTERM drains it first.
 
     Attributes:
         signals: to be entered.
         asked: done when it shall end.
     """
 
-    def __init__(self, server: Server, numbers: Iterable[int]) -> None:
-        loop = asyncio.get_running_loop()
+    def __init__(self, server: Server, numbers: Iterable[int], *, drains: bool) -> None:
+        self._loop = asyncio.get_running_loop()
         self._server = server
-        self._was_signalled = False
-        self.signals = Signals(loop, numbers, self._signalled)
-        self.asked: asyncio.Future[int] = loop.create_future()
+        self._escalation = Escalation(drains)
+        self._drain: asyncio.Task[None] | None = None
+        self.signals = Signals(self._loop, [*numbers, *filter(is_unhandled, DRAINING)], self._signalled)
+        self.asked: asyncio.Future[int] = self._loop.create_future()
+
+    def drain(self, over: float | None = None, *, elsewhere: bool | None = None) -> None:
+        """Drain it, which ends it."""
+        self._drain = self._loop.create_task(self._server.drain(over, elsewhere=elsewhere))
+
+    def yield_to(self, over: float) -> None:
+        """Drain it for a successor, which ends it."""
+        self._drain = self._loop.create_task(self._server.yield_to(over))
 
     def close(self) -> None:
         """End it, if nobody has asked for that yet."""
@@ -142,13 +155,16 @@ class Ending:
             self.hurry()
         self.close()
 
-    def _signalled(self, _number: int) -> None:
+    def _signalled(self, number: int) -> None:
         # Not `insist`: whoever stops a service may tell the supervisor and each worker, too
-        if self._was_signalled:
+        step = self._escalation.next(number)
+        if step is Step.DRAIN:
+            self.drain()
+        elif step is Step.CLOSE:
+            self.close()
+        elif step is Step.HURRY:
             self.signals.let_kill()
             self.hurry()
-        self._was_signalled = True
-        self.close()
 
 
 def reload_certificate(server: Server) -> None:

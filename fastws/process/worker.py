@@ -109,10 +109,12 @@ class _Worker:
 
     async def _serve(self, server: Server) -> None:
         loop = asyncio.get_running_loop()
-        ending = Ending(server, [signal.SIGTERM])
+        ending = Ending(server, [signal.SIGTERM], drains=server.drain_time is not None)
         obey: dict[str, Callable[[Message], None]] = {
             "link": self._connect,
             "reload": lambda _: reload_certificate(server),
+            "drain": lambda message: ending.drain(**message.told),
+            "yield": lambda message: ending.yield_to(**message.told),
             "close": lambda _: ending.close(),
             "hurry": lambda _: ending.hurry(),
             _ORPHANED: lambda _: ending.insist(),
