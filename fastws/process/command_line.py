@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..options import ServeOptions, ServerOptions
 from ..version import __version__
+from .telling import WAIT_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +31,8 @@ examples:
   fastws run chat.py --certfile cert.pem --keyfile key.pem
                                          the same with TLS; SIGHUP reads the files again
 
-Ctrl-C or SIGTERM closes every WebSocket with 1001, runs on_close and on_stop, and ends with status 0.
+Ctrl-C or SIGTERM closes every WebSocket with 1001, runs on_close and on_stop, and ends with status 0. With --drain
+SIGTERM takes time for that, and a second one does not. SIGHUP replaces workers one after another.
 """
 
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -40,10 +42,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command; exits with status 2 and a message if it is none.
 
     Returns:
-        `services`, `reload`, `workers`, `log_level`, `fd` (None if not given) and those options of the server that
-        were given.
+        `command`. Of "run" `services`, `reload`, `workers`, `log_level`, `fd` (None if not given) and those options of
+        the server that were given; of the others `pid` and `timeout`.
     """
     given = _make_parser().parse_args(arguments)
+    if given.command != "run":
+        return given
     places = [hasattr(given, "host") or hasattr(given, "port"), hasattr(given, "unix"), given.fd is not None]
     if sum(places) > 1:
         given.refuse("--host and --port, --unix and --fd are different places to listen at; give one of them")
@@ -56,7 +60,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "fastws", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=style, allow_abbrev=False
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     run = commands.add_parser(
         "run",
         help="serve the services of files or modules",
@@ -71,7 +75,15 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_places(run.add_argument_group("where it listens"))
     _add_tls(run.add_argument_group("TLS"))
     _add_limits(run.add_argument_group("limits"))
+    for telling in _TELLING:
+        _add_telling(commands.add_parser, *telling)
     return parser
+
+
+def _add_telling(add: Callable[..., argparse.ArgumentParser], name: str, meaning: str, waits: str) -> None:
+    telling = add(name, help=meaning, description=f"{meaning.capitalize()}. {waits}", allow_abbrev=False)
+    telling.add_argument("pid", type=_count, metavar="PID", help="the process that serves, or supervises workers")
+    telling.add_argument("--timeout", type=_seconds, default=WAIT_TIMEOUT, metavar="SECONDS", help=_TIMEOUT)
 
 
 def server_options(given: argparse.Namespace) -> ServeOptions:
@@ -198,6 +210,20 @@ def _mode(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no mode; give octal digits such as 660")
     return int(text, 8)
 
+
+_TELLING: Final = (
+    (
+        "drain",
+        "have a server close its clients one by one, and end",
+        "Sends SIGUSR1, and waits until the process has ended. It takes the time that --drain said, or a minute.",
+    ),
+    (
+        "reload",
+        "have a server replace its workers one after another",
+        "Sends SIGHUP, and waits until all workers are new ones and the old ones have ended, or one could not start.",
+    ),
+)
+_TIMEOUT: Final = "to wait at most (default: %(default)g); the server goes on with what it does"
 
 _LIMITS: Final[tuple[tuple[str, Callable[[str], Any], str], ...]] = (
     ("max_connections", _count, "connections in all; one more is answered with 503"),

@@ -141,6 +141,12 @@ class Server:
         return drain
 
     @property
+    def closing_time(self) -> float:
+        """Seconds that `close` may take: for closing handshakes and handlers, and what comes on top."""
+        seconds: float = 2 * self._options.close_timeout + Patience.grace
+        return seconds
+
+    @property
     def access_log(self) -> bool:
         """Whether it logs each response and each upgrade."""
         return bool(self._options.access_log)
