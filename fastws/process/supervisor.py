@@ -524,10 +524,16 @@ class _Supervisor:
             await self._until_ready(new)
             self._places[number] = new
             old.relieved.set_result(None)
+        await self._relieve(old)
+
+    async def _relieve(self, old: _Worker) -> None:
         over = (self._options.drain or DRAIN_TIME) / self._count
-        old.send("yield", over=over)
+        if old.stage is _Stage.READY:
+            old.send("yield", over=over)
+        else:
+            old.send("close")  # it was about to take the place of one that died
         self._loop.call_later(over + self._closing_time(), old.kill)
-        await old.ended
+        await _first_of(old.ended)  # which outlives this task
 
     async def _until_ready(self, worker: _Worker) -> None:
         await _first_of(worker.ready, worker.ended, timeout=START_TIMEOUT)
