@@ -123,12 +123,11 @@ class Client:
     async def live(self) -> None:
         """Connect, talk, and connect again, until all shall be quiet."""
         while not self.crowd.quiet.is_set():
-            try:
+            with contextlib.suppress(OSError, EOFError, asyncio.TimeoutError, WebSocketException):
                 name = f"c{self.number}.{next(self._talks)}"
                 self.talk = await Talk.begin(self.chance.choice(self.ports), name, self.crowd.history)
                 await self._talk(self.talk)
-            except (OSError, EOFError, asyncio.TimeoutError, WebSocketException):
-                await asyncio.sleep(self.chance.uniform(0.1, 0.5))
+            await asyncio.sleep(self.chance.uniform(0.1, 0.5))
 
     async def _talk(self, talk: Talk) -> None:
         await talk.ask("store", ("connection", talk.session.id))

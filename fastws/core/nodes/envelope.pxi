@@ -36,6 +36,9 @@ cdef enum key_kind:
     KEY_BYTES
     KEY_INT                    # its decimal digits
 
+cdef enum:
+    MAX_INT_KEY_LEN = 4096     # of these; more would be read in square time, where they are read at all
+
 ctypedef struct envelope_t:
     uint8_t flags
     uint64_t node
@@ -135,7 +138,7 @@ cdef inline size_t record_len(const record_t *record) noexcept:
 
 
 cdef object record_key(const record_t *record):
-    """The key of a push as it was given; None where it has none."""
+    """The key of a push as it was given; None where it has none, ValueError: this is none."""
     cdef bytes key
     if record.key_kind == KEY_NONE:
         return None
@@ -143,8 +146,12 @@ cdef object record_key(const record_t *record):
     if record.key_kind == KEY_TEXT:
         return key.decode("utf-8", "surrogatepass")
     if record.key_kind == KEY_INT:
+        if record.key_len > MAX_INT_KEY_LEN:
+            raise ValueError("a number of too many digits")
         return int(key)
-    return key
+    if record.key_kind == KEY_BYTES:
+        return key
+    raise ValueError("a key of no kind")
 
 
 cdef object put_key(object key, record_t *record):
