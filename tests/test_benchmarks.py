@@ -286,3 +286,26 @@ def test_the_same_results_give_the_same_page(benchmarks, page):
 def test_the_committed_results_can_be_read(benchmarks):
     runs = benchmarks["report"].load((BENCHMARKS / "results").glob("*.json"))
     assert benchmarks["report"].text(runs)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+def test_several_nodes_are_measured_and_reported(benchmarks, tmp_path):
+    file = tmp_path / "nodes.json"
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "nodes.py"),
+        "--engines",
+        "workers",
+        "--messages",
+        "50",
+        "--rounds",
+        "1",
+    ]
+    subprocess.run([*command, "--json", str(file)], check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    run = json.loads(file.read_text())
+    assert {sample["what"] for sample in run["samples"]} == {"group", "name", "far", "latency"}
+    text = benchmarks["report"].text([run])
+    assert "## Several nodes" in text
+    (picture,) = benchmarks["report"].pictures(run).values()
+    assert ET.fromstring(picture).tag.endswith("svg")

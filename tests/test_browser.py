@@ -183,14 +183,15 @@ async def test_a_page_whose_connection_was_cut_comes_back_into_its_rooms(enter, 
     await sees(bob, "there you are")
 
 
-async def test_a_page_waits_for_its_name_while_the_connection_that_was_cut_has_it(enter, server):
+async def test_a_page_waits_for_its_name_while_the_connection_that_was_cut_has_it(enter, server, connect):
     bob = await enter("bob")
-    server.services[0].instance.people.add("bob again")
+    before = await connect(server)
+    assert "welcome" in await before.asks('{"do": "enter", "name": "bob again"}')
     await bob.evaluate("wanted = 'bob again'; me = 'bob again'")
     server.stored["bob"].close(1012, "cut")
     await bob.until("!document.getElementById('offline').hidden")
     await bob.until("socket.readyState === WebSocket.OPEN")
-    server.services[0].instance.people.remove("bob again")
+    before.transport.abort()
     await bob.until("document.getElementById('offline').hidden")
     assert "bob again" in server.stored
     assert await bob.evaluate("document.getElementById('door').hidden")

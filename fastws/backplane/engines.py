@@ -34,7 +34,10 @@ def engine_of(url: str) -> Backplane:
     Raises:
         ConfigurationError: no engine has this scheme, or something is wrong with the rest.
     """
-    scheme = url.partition("://")[0].lower()
+    scheme, is_url, _ = url.partition("://")
+    if not is_url:
+        raise ConfigurationError("backplane: give the URL of an engine, such as nats://localhost:4222")
+    scheme = scheme.lower()
     if scheme in _OURS:
         module, name = _OURS[scheme]
         engine: Backplane = getattr(importlib.import_module(f".{module}", __package__), name)(url)

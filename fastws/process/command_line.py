@@ -24,6 +24,8 @@ examples:
   fastws run chat.py                     all services of a file, at 127.0.0.1:9090
   fastws run chat.py --reload            the same, again after each change of the code
   fastws run chat.py --workers auto      the same in as many processes as there are cores
+  fastws run chat.py --backplane nats://10.0.0.5
+                                         one chat with all others that name the same engine
   fastws run chat.py news.py --port 80   the services of several files
   fastws run project.chat:Chat           one class of an importable module
   fastws run project.main:chat           an instance that the module has made
@@ -105,6 +107,16 @@ def _add_general(run: argparse.ArgumentParser) -> None:
         type=_workers,
         metavar="N",
         help="processes that serve as one, or auto for as many as there are cores (default: none but this one)",
+    )
+    run.add_argument(
+        "--backplane",
+        metavar="URL",
+        help="the engine that carries pushes between machines, such as nats://localhost:4222 or redis://localhost",
+    )
+    run.add_argument(
+        "--cluster",
+        metavar="NAME",
+        help=f"separates deployments on one engine (default: {ServerOptions.default('cluster')})",
     )
     run.add_argument("--log-level", choices=_LOG_LEVELS, help="least level to log (default: %(default)s)")
     run.add_argument("--access-log", action="store_true", help="log each HTTP response and each opened WebSocket")

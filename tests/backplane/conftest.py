@@ -14,7 +14,7 @@ from fastws.backplane.engines import engine_of
 from fastws.backplane.redis import scout
 
 from ..kit.cluster import Exchange, Node, Talker, meshes
-from ..kit.engines import ENGINES, EngineServer, NatsServer, RedisServer
+from ..kit.engines import ENGINES, EngineServer, NatsServer, RedisServer, ValkeyServer
 
 numbers = itertools.count(1)
 
@@ -130,7 +130,13 @@ def server_of(tmp_path):
         yield server_of
 
 
-@pytest.fixture(params=ENGINES, ids=[kind.__name__ for kind in ENGINES])
+@pytest.fixture(
+    params=[
+        # What Redis does tells most of what Valkey does
+        pytest.param(kind, id=kind.__name__, marks=[pytest.mark.slow] if kind is ValkeyServer else [])
+        for kind in ENGINES
+    ]
+)
 async def engine(request, server_of, no_task_left) -> EngineServer:
     """A server of each engine, in which nobody else is."""
     server = server_of(request.param)

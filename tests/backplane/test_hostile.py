@@ -61,8 +61,7 @@ async def heard(serve):
 @pytest.mark.parametrize(
     "wrong",
     [
-        record(TEXT, b"m", policy=CONFLATE, key_kind=KEY_INT, key=b"seven"),
-        record(TEXT, b"m", policy=CONFLATE, key_kind=KEY_INT, key=b"7" * 1_000_000),
+        record(TEXT, b"m", policy=CONFLATE, key_kind=KEY_INT, key=b"no number"),
         record(TEXT, b"m", policy=CONFLATE, key_kind=KEY_TEXT, key=b"\xff"),
         record(TEXT, b"m", policy=CONFLATE, key_kind=9, key=b"k"),
         record(TEXT, b"m", policy=99),

@@ -499,5 +499,8 @@ async def test_a_cluster_has_a_name_that_engines_take(serve):
 async def test_a_backplane_is_a_url_or_an_engine():
     with pytest.raises(ConfigurationError, match="no engine for ftp"):
         await asyncio.wait_for(fastws.serve(Echo, port=0, backplane="ftp://host").__aenter__(), 5)
+    with pytest.raises(ConfigurationError, match="give the URL of an engine") as caught:
+        await asyncio.wait_for(fastws.serve(Echo, port=0, backplane="me:secret@host").__aenter__(), 5)
+    assert "secret" not in str(caught.value)
     with pytest.raises(ConfigurationError, match="give the URL of an engine"):
         fastws.serve(Echo, backplane=7)

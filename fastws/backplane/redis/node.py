@@ -103,6 +103,8 @@ class Link:
     def down(self, reason: str) -> None:
         """Note that it is down."""
         self.reason = reason
+        if not self._subscribes:
+            self._node.drop()
         self._cluster.changed()
 
     # --- As a listener.
@@ -195,6 +197,11 @@ class Node:
             session = self._publishing.session
             session.send(self.commands.take())
             self.commands.limit = session.room
+
+    def drop(self) -> None:
+        """Drop what was published and has not left: later it would be old."""
+        self.commands.take()
+        self.commands.limit = 0
 
     async def settled(self) -> None:
         """Wait until the server has seen all subscriptions, as long as it is there."""

@@ -34,10 +34,8 @@ cdef enum key_kind:
     KEY_NONE
     KEY_TEXT
     KEY_BYTES
-    KEY_INT                    # its decimal digits
-
-cdef enum:
-    MAX_INT_KEY_LEN = 4096     # of these; more would be read in square time, where they are read at all
+    KEY_INT                    # its hexadecimal digits
+    KEY_KINDS
 
 ctypedef struct envelope_t:
     uint8_t flags
@@ -86,7 +84,7 @@ cdef bint open_envelope(bytes message, envelope_t *envelope) noexcept:
     envelope.sequence = get_le(data + 20, 8)
     envelope.next = data + ENVELOPE_LEN
     envelope.end = data + PyBytes_GET_SIZE(message)
-    return True
+    return envelope.count <= <size_t>(envelope.end - envelope.next) // RECORD_LEN
 
 
 cdef bint next_record(envelope_t *envelope, record_t *record) noexcept:
@@ -138,7 +136,7 @@ cdef inline size_t record_len(const record_t *record) noexcept:
 
 
 cdef object record_key(const record_t *record):
-    """The key of a push as it was given; None where it has none, ValueError: this is none."""
+    """The key of a push as it was given; None where it has none. ValueError: this is none."""
     cdef bytes key
     if record.key_kind == KEY_NONE:
         return None
@@ -146,12 +144,21 @@ cdef object record_key(const record_t *record):
     if record.key_kind == KEY_TEXT:
         return key.decode("utf-8", "surrogatepass")
     if record.key_kind == KEY_INT:
-        if record.key_len > MAX_INT_KEY_LEN:
-            raise ValueError("a number of too many digits")
-        return int(key)
-    if record.key_kind == KEY_BYTES:
-        return key
-    raise ValueError("a key of no kind")
+        return int(key, 16)
+    return key
+
+
+cdef bint record_is_sound(const record_t *record) noexcept:
+    """Whether what a push says goes together, and its text is one."""
+    cdef fastws_utf8_t state
+    if record.policy > OVERFLOW_AS_SERVICE or record.key_kind >= KEY_KINDS:
+        return False
+    if (record.key_kind != KEY_NONE) != (record.policy == OVERFLOW_CONFLATE):
+        return False
+    if record.kind != RECORD_TEXT:
+        return True
+    memset(&state, 0, sizeof(state))
+    return fastws_utf8_feed(&state, record.data, record.length) and fastws_utf8_complete(&state)
 
 
 cdef object put_key(object key, record_t *record):
@@ -166,7 +173,7 @@ cdef object put_key(object key, record_t *record):
         data = key
     elif key is not None:
         record.key_kind = KEY_INT
-        data = b"%d" % key
+        data = b"%x" % key
     record.key = <const uint8_t *>PyBytes_AS_STRING(data)
     record.key_len = PyBytes_GET_SIZE(data)
     return data

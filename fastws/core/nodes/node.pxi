@@ -523,20 +523,13 @@ cdef class Node:
         """Push what another node's service pushed."""
         cdef payload_t payload
         cdef policy_t policy
-        cdef fastws_utf8_t state
         cdef Connection connection
-        memset(&state, 0, sizeof(state))
-        if record.policy > OVERFLOW_AS_SERVICE or (record.key_kind == KEY_NONE) != (record.policy != OVERFLOW_CONFLATE):
+        if not record_is_sound(record):
             self.foreign += 1
             return 0
         try:
             key = record_key(record)
         except ValueError:
-            self.foreign += 1
-            return 0
-        if record.kind == RECORD_TEXT and not (
-            fastws_utf8_feed(&state, record.data, record.length) and fastws_utf8_complete(&state)
-        ):
             self.foreign += 1
             return 0
         policy.overflow = record.policy
