@@ -85,6 +85,9 @@ reenter:        ## have finalizers, handlers, signals and more re-enter the core
 	$(if $(filter sanitize,$(FASTWS_BUILD)),PYTHON="$(PYTHON)" tools/sanitize.sh --module,$(PYTHON) -m) \
 		tests.reenter --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+chaos:          ## play random schedules over real engines for SECONDS, or over ENGINE alone, from SEED on
+	$(PYTHON) -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(ENGINE),--engine $(ENGINE))
+
 soak:           ## open and end CONNECTIONS on each loop, in every manner, and see that memory comes back
 	$(PYTHON) -m tests.soak --connections $(CONNECTIONS)
 

@@ -4,7 +4,8 @@ What is promised and what not. A push that a node made in a callback, to a group
 the client while nothing is broken, at most once, and behind what the same node pushed there before. A client is in for
 sure from `settled` seconds after it was told so, since other nodes hear a moment later that somebody is there, until it
 asks to be out. What is lost is told to the node of the client: by a gap that may concern it, or since that node, too,
-was cut off and comes up again.
+is cut off, which it notices a moment later, and comes up again. Only of what a node says that is cut off and ends
+before it comes up again nobody knows but he who was told that it was not published.
 """
 
 from __future__ import annotations
@@ -127,15 +128,31 @@ def _explain(history: History, rules: Rules, session: Session, push: Push, repor
         yield f"{what}, of its own node"
     elif _is_calm(history, rules, push.at):
         yield f"{what}, while nothing was broken"
+    elif _is_down(reports, push.at) or _was_told_alone(history, push):
+        return
     elif not any(_tells(report, push, rules, _deadline(history, rules, push.at)) for report in reports):
         yield f"{what}, and nobody was told"
+
+
+def _was_told_alone(history: History, push: Push) -> bool:
+    """Tell whether only he who pushed can know: his node was cut off, and ended so."""
+    came_up = any(state.node == push.node and state.state == "up" and state.at > push.at for state in history.states)
+    return push.published is False and not came_up
+
+
+def _is_down(reports: list[State], at: float) -> bool:
+    """Tell whether a node knows at a moment that it gets nothing, and has not come up since."""
+    states = [report.state for report in reports if report.at <= at and report.state != "gap"]
+    return states[-1:] == ["down"]
 
 
 def _tells(report: State, push: Push, rules: Rules, deadline: float) -> bool:
     if report.state == "gap":
         concerned = report.whose in (None, push.node) and report.target in (None, push.target)
         return concerned and push.at <= report.at <= deadline
-    return report.state == "up" and push.at - rules.after_up <= report.at <= deadline
+    # A node that ends before it comes up was told all the same
+    slack = rules.after_up if report.state == "up" else 0.0
+    return push.at - slack <= report.at <= deadline
 
 
 def _deadline(history: History, rules: Rules, at: float) -> float:

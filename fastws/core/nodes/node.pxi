@@ -103,7 +103,7 @@ cdef class Node:
         for endpoint in self.hub.endpoints:
             self.enter_service(endpoint)
         for group in list(self.hub.groups.values()):
-            if group.members.count and group.target is None:
+            if group.members.count:  # what it had is of a node that has ended
                 group.target = self.want(TARGET_GROUP, group.name)
         for name in list(self.hub.stored):
             self.claim(name)
