@@ -30,11 +30,17 @@ def read(parts) -> list[tuple]:
         lambda kind, data: told.append(("frame", kind, data)),
     )
     for part in parts:
-        try:
-            reader.feed(part)
-        except ValueError:
-            told.append(NO_FRAME)
+        told += feed(reader, part)
     return told
+
+
+def feed(reader: LinkReader, part: bytes) -> list[tuple]:
+    """What this adds besides what the reader tells."""
+    try:
+        reader.feed(part)
+    except ValueError:
+        return [NO_FRAME]
+    return []
 
 
 def meaning(wire: bytes):
