@@ -218,10 +218,12 @@ def wrong_words(history: History, rules: Rules) -> Iterator[str]:
     """Find groups that can be joined although they were removed last, or the other way round."""
     finale = history.finale
     for name, joins in finale.joins.items() if finale is not None else ():
-        words = sorted(word for word in history.words if word.name == name)
-        late = {word.removed for word in words if word.at >= words[-1].at - rules.settled}
-        if len(late) <= 1 and set(joins.values()) == {late == {True}}:
-            yield f"the last word on group {name} is forgotten: {words[-1:]}, and now {joins}"
+        words = [word for word in history.words if word.name == name]
+        # What a node said that has ended since may have been lost with it
+        last = max((word.at for word in words if word.node in finale.nodes), default=math.inf)
+        late = {word.removed for word in words if word.at >= last - rules.settled}
+        if len(late) == 1 and set(joins.values()) == late:
+            yield f"the last word on group {name} is forgotten: removed={late}, and now it can be joined: {joins}"
 
 
 def wrong_holders(history: History, rules: Rules) -> Iterator[str]:

@@ -79,6 +79,7 @@ class Word(NamedTuple):
     """A group was removed, or created."""
 
     at: float
+    node: str
     name: str
     removed: bool
 
@@ -144,7 +145,7 @@ class History:
                 target = tuple(line["target"]) if line["target"] else None
                 self.states.append(State(at, node, line["state"], line["whose"], target))
             elif line["what"] == "word":
-                self.words.append(Word(at, line["name"], line["removed"]))
+                self.words.append(Word(at, node, line["name"], line["removed"]))
             else:
                 leading[node] = line["what"] == "leads"
         if self.finale is not None:

@@ -178,7 +178,7 @@ def test_nodes_that_do_not_agree(wrong, part):
 
 
 def test_groups_that_are_removed_here_only():
-    words = [Word(100.0, "g", True)]
+    words = [Word(100.0, "a", "g", True)]
     assert_finds(
         history(finale=finale(joins={"g": {"a": False, "b": True}}), words=words), "whether group g was removed"
     )
@@ -187,9 +187,11 @@ def test_groups_that_are_removed_here_only():
 
 def test_a_last_word_that_is_forgotten():
     joins = {"g": {"a": True, "b": True}}
-    words = [Word(90.0, "g", False), Word(100.0, "g", True)]
+    words = [Word(90.0, "b", "g", False), Word(100.0, "a", "g", True)]
     assert_finds(history(finale=finale(joins=joins), words=words), "the last word on group g")
-    words.append(Word(100.5, "g", False))  # either may have been the last one
+    words.append(Word(100.5, "b", "g", False))  # either may have been the last one
+    assert_finds(history(finale=finale(joins=joins), words=words))
+    words[2] = Word(120.0, "ended", "g", False)  # and what this one said it may have told nobody
     assert_finds(history(finale=finale(joins=joins), words=words))
 
 
