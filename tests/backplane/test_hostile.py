@@ -174,6 +174,25 @@ async def test_a_gap_whose_size_nobody_knows_has_none(heard, connect):
     assert heard.chat.states[1] == ("gap", name_of(OTHER), ("group", "g"), 0)
 
 
+async def test_who_speaks_again_where_nobody_is_any_more_here_has_lost_nothing(exchanging):
+    nodes = await exchanging.begin(2)
+    one, two = await exchanging.clients_of(*nodes)
+    for client in (one, two):
+        await client.ask("join g")
+    await one.ask("group g first")
+    assert await two.hears() == "first"
+    await one.ask("leave g")
+    nodes[0].call(lambda: nodes[0].relay.linger(over=True))
+    await one.ask("group g second")
+    assert await two.hears() == "second"
+    await two.ask("group g unheard")
+    await one.ask("join g")
+    await two.ask("group g heard")
+    assert await one.hears() == "heard"  # and what was said while nobody was here is none of its affair
+    await turns()
+    assert [[state for state, *_ in node.service.states] for node in nodes] == [["up"], ["up"]]
+
+
 async def test_a_table_that_does_not_come_is_asked_for_again(heard, monkeypatch):
     monkeypatch.setattr(relays, "TABLE_PATIENCE", 0.05)
     heard.hear(ALL, hello(digest=7))

@@ -176,10 +176,20 @@ cdef class Node:
                 self.schedule()
                 self.drop_partials(target.subject, -1)
                 # Others may have run, who want it again
-                if target.count == 0 and not target.subscribed:
-                    self.targets.pop(target.subject, None)
+                if not target.subscribed:
+                    self.forget_target(target)
         if len(self.targets) > MAX_IDLE_TARGETS:
             self.drop_idle()
+
+    cdef int forget_target(self, Target target) except -1:
+        """Keep nothing of what is not wanted but the number of what was said: if that began anew it were a gap.
+
+        Names are as many as connections that ever were, and who has one elsewhere may well have missed something.
+        """
+        target.forget_all()
+        if target.count == 0 and (target.starts or target.kind == TARGET_NAME):
+            self.targets.pop(target.subject, None)
+        return 0
 
     cdef int drop_idle(self) except -1:
         """Forget to whom only we publish, if they are too many: their numbers begin anew."""
