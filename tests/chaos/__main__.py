@@ -53,7 +53,7 @@ def main() -> int:
 def _play(engine: str, seed: int, broken: float, keep: Path | None) -> str:
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         folder = Path(temporary) if keep is None else keep / f"{engine}-{seed}"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=keep is None)
         history, findings = asyncio.run(asyncio.wait_for(play(engine, seed, folder, broken), STUCK))
     if keep is not None:
         (folder / "history.txt").write_text(pprint.pformat(history, width=200))

@@ -51,17 +51,17 @@ class Errors(logging.Handler):
         self.messages.append(self.format(entry))
 
 
-errors = Errors()
-logging.getLogger("fastws").addHandler(errors)
-logging.getLogger("fastws").propagate = False
-
-
 def check(data: bytes) -> None:
     choices, wire, cuts = split(data, 2)
     subjects = [SUBJECTS[choice >> shift & 3] for choice in choices for shift in (0, 2, 4, 6)]
     messages = [(subjects[place % 8], payload) for place, payload in enumerate(pieces(wire, cuts))]
-    loop.run_until_complete(take(messages))
-    assert not errors.messages, errors.messages.pop()
+    errors = Errors()
+    logging.getLogger("fastws").addHandler(errors)
+    try:
+        loop.run_until_complete(take(messages))
+    finally:
+        logging.getLogger("fastws").removeHandler(errors)
+    assert not errors.messages, errors.messages[0]
 
 
 async def take(messages: list[tuple[bytes, bytes]]) -> None:
