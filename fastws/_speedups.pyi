@@ -174,6 +174,9 @@ class Connection:
     def is_open(self) -> bool:
         """Whether messages can be pushed: from `on_open` until either side begins to close."""
     @property
+    def is_busy(self) -> bool:
+        """Whether something is half done: a handler is suspended, a message is coming, or one waits to be sent."""
+    @property
     def groups(self) -> frozenset[str]:
         """The names of the groups that it is in."""
     @property

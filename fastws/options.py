@@ -217,6 +217,8 @@ class ServeOptions(TypedDict, total=False):
     handshake_timeout: Annotated[float, Option(10.0, _seconds)]
     keep_alive_timeout: Annotated[float, Option(75.0, _seconds)]
     close_timeout: Annotated[float, Option(10.0, _seconds)]
+    drain: Annotated[float | None, Option(None, _or_none(_above_zero("seconds, a number"), " to close all at once"))]
+    health: Annotated[bool, Option(False)]
     slow_handler_time: Annotated[float | None, Option(0.1, _or_none(_seconds))]
     max_head_size: Annotated[int, Option(16384, _count)]  # bytes
     max_head_fields: Annotated[int, Option(128, _count)]

@@ -276,8 +276,9 @@ def on_start(handler: Any = None, /, *, once: bool = False) -> Any:
         once: call it in one of all nodes only (workers, and machines with the same backplane and cluster): the one that
             has been there longest. When that one ends, another calls its own, within 7 s where it did not say goodbye,
             and one that stood still meanwhile has its task cancelled when it goes on. It is for what must not be done
-            by several, such as a ticker. While the backplane is away everything stays as it is, and two parts of a
-            network that is cut have one each. What it raises then is logged.
+            by several, such as a ticker. While the backplane is away everything stays as it is, so before it was there
+            for the first time nobody does it; two parts of a network that is cut have one each. What it raises is
+            logged.
     """
 
     def mark(method: _F) -> _F:

@@ -150,6 +150,7 @@ class Relay(Node):
             self._resume()
         self._was_up = True
         self._say_hello(ask=True)
+        self._loop.call_later(SETTLE, self._elect)
         self._tell("up")
 
     def down(self, reason: str) -> None:
@@ -294,7 +295,7 @@ class Relay(Node):
 
     def _elect(self, at_once: bool = False) -> None:
         """See whether this node is the one; while the engine is away nobody can know better than before."""
-        if self.hub is None or not self._settled.is_set() or (self._was_up and not self.is_up):
+        if self.hub is None or not self._settled.is_set() or not self.is_up:
             return
         if self.members.is_first() and not self.leads and not at_once:
             # Those who end together do not pass it on to each other

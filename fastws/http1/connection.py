@@ -32,7 +32,7 @@ from ..net.limits import uncounted
 from ..service.signature import is_awaitable
 from .calls import ResourceCall
 from .files import FileResponse
-from .heads import encode_head, error_response
+from .heads import RETRY_AFTER, encode_head, error_response
 from .reader import Reading, RequestReader
 from .response import Refuse, Response
 from .upgrade import UpgradeCall
@@ -315,8 +315,8 @@ class HttpProtocol(asyncio.Protocol):
             self._call(exchange, ResourceCall(exchange.resource, request))
 
     def _upgrade(self, exchange: Exchange, service: Service, request: Request) -> None:
-        if self._site.closing:
-            self._send(exchange, error_response(503))
+        if self._site.refuses_upgrades:
+            self._send(exchange, error_response(503, retry_after=self._site.retry_after()))
             return
         assert service.upgrade is not None
         try:
@@ -341,7 +341,7 @@ class HttpProtocol(asyncio.Protocol):
         release = self._site.limits.enter(None if address is None else address[0])
         self._release = release or uncounted
         if release is None:
-            self._send(exchange, error_response(429, temporary=True))
+            self._send(exchange, error_response(429, retry_after=RETRY_AFTER))
         return release is not None
 
     def _open(self, service: Service, request: Request, accepted: Accepted) -> None:
@@ -406,7 +406,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._done:
             return
         request = exchange.request
-        keep_alive = exchange.keep_alive and not self._site.closing
+        keep_alive = exchange.keep_alive and self._site.is_ready
         is_head = request is not None and request.method == "HEAD"
         length = response.length
         head = encode_head(
@@ -476,7 +476,7 @@ class HttpProtocol(asyncio.Protocol):
         download.left -= len(piece)
         if not download.left:
             self._download = None
-            if not download.keep_alive or self._site.closing:
+            if not download.keep_alive or not self._site.is_ready:
                 self._end()
 
     def _invite_body(self) -> None:

@@ -11,9 +11,9 @@ from .response import Response, phrase
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["encode_head", "error_response", "origin_form"]
+__all__ = ["RETRY_AFTER", "encode_head", "error_response", "origin_form"]
 
-RETRY_AFTER: Final = b"10"  # seconds
+RETRY_AFTER: Final = 10  # seconds
 
 
 def origin_form(target: bytes) -> bytes | None:
@@ -81,14 +81,14 @@ def encode_head(
     return b"".join(parts)
 
 
-def error_response(status: int, *, temporary: bool = False) -> Response:
+def error_response(status: int, *, retry_after: int | None = None) -> Response:
     """Return a refusal of ours: constant, so that it reveals nothing.
 
     Args:
         status: of the response.
-        temporary: whether it is to say when to try again.
+        retry_after: seconds after which to try again, if it is to say so.
     """
     response = Response(f"{status} {phrase(status)}\n", status)
-    if temporary:
-        response.headers.append((b"Retry-After", RETRY_AFTER))
+    if retry_after is not None:
+        response.headers.append((b"Retry-After", b"%d" % retry_after))
     return response

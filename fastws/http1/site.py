@@ -17,7 +17,8 @@ from ..net.turns import Turns
 from ..service.routing import Router
 from ..service.slowness import SlowHandlers
 from .forwarded import TrustedProxies
-from .heads import error_response
+from .heads import RETRY_AFTER, error_response
+from .health import health_service
 from .redaction import Redaction
 from .refusal import Refusals
 
@@ -62,7 +63,9 @@ class Site:
         redaction: takes secrets out of request targets.
         slow_handlers: calls handlers, and says which of them keep the loop for long.
         proxies: those whose word is taken for whom they speak for; None if there are none.
-        closing: whether the server shuts down: responses are the last ones, and no WebSocket is opened.
+        is_ready: whether clients are welcome; if not, responses are the last ones of their connections.
+        refuses_upgrades: whether no WebSocket is opened any more.
+        retry_after: tells after how many seconds a client that is refused may try again.
         kernel_backlog: bytes that may lie unsent in the kernel for whoever connects; 0 is any number.
         http_connections: all connections that speak HTTP now; each adds itself.
         endpoints: what the connections of each service share.
@@ -76,6 +79,8 @@ class Site:
     refusals: Refusals
 
     def __init__(self, services: tuple[Service, ...], options: ServerOptions) -> None:
+        if options.health:
+            services = (*services, health_service(lambda: self.is_ready))
         self.options = options
         self.services = services
         self.router = Router(services)
@@ -84,7 +89,10 @@ class Site:
         self.slow_handlers = SlowHandlers(options.slow_handler_time)
         self.proxies = TrustedProxies(options.proxy_headers, options.forwarded_field) if options.proxy_headers else None
         self.kernel_backlog = kernel_backlog.bytes_for_all(_upgrades(services), options.kernel_backlog)
-        self.closing = False
+        self._closing = False
+        self.is_ready = True
+        self.refuses_upgrades = False
+        self.retry_after: Callable[[], int] = lambda: RETRY_AFTER
         self.http_connections: set[HttpConnection] = set()
         self.endpoints: dict[Service, Endpoint] = {}
         self._owners = {id(owner): service for service in services for owner in (service, *service.resources)}
@@ -110,6 +118,17 @@ class Site:
         endpoint = self.endpoints.get(self._owners[id(owner)])
         return contextvars.copy_context() if endpoint is None else service_context(endpoint)
 
+    @property
+    def closing(self) -> bool:
+        """Whether the server shuts down."""
+        return self._closing
+
+    def close(self) -> None:
+        """Shut down: responses are the last ones of their connections, and no WebSocket is opened."""
+        self._closing = True
+        self.is_ready = False
+        self.refuses_upgrades = True
+
     # --- Connections come.
 
     def admit(self, transport: asyncio.Transport, address: tuple[str, int] | None) -> Callable[[], None] | None:
@@ -125,11 +144,11 @@ class Site:
         if self.on_connected is not None:
             self.on_connected(transport)
         if self.connection_count() >= self.options.max_connections:
-            self.refusals.refuse(transport, error_response(503, temporary=True))
+            self.refusals.refuse(transport, error_response(503, retry_after=self.retry_after()))
             return None
         release = self.limits.enter(self._counted_host(transport, address))
         if release is None:
-            self.refusals.refuse(transport, error_response(429, temporary=True))
+            self.refusals.refuse(transport, error_response(429, retry_after=RETRY_AFTER))
         return release
 
     def _counted_host(self, transport: asyncio.Transport, address: tuple[str, int] | None) -> str | None:

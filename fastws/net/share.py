@@ -94,6 +94,11 @@ class Share:
         """Accept nothing more."""
         self._cells[self._own + _ALIVE] = 0
 
+    def leave(self) -> bool:
+        """Be no reason for others to accept less, and tell whether there are any that accept."""
+        self.end()
+        return any(self._cells[row + _ALIVE] for row in self._others)
+
     def refresh(self) -> None:
         """Tell how many connections are open: they came or went."""
         self._cells[self._own + _OPEN] = self._count()

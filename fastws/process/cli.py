@@ -1,4 +1,4 @@
-"""The `fastws` command: serve the services of a file, and say where they listen.
+"""The `fastws` command: serve the services of a file, and say where they listen; or tell a process that does.
 
 What a user can get wrong is one line on stderr, without a traceback: status 2 for the command itself (no such file, no
 service in it), status 1 for what came of it (a service that is wrong, a port in use). Only an exception in the user's
@@ -20,7 +20,7 @@ from ..errors import ConfigurationError, StartError
 from ..logs import LOG_FORMAT
 from ..net.sockets import inherited_socket
 from ..options import ServerOptions
-from . import reload
+from . import reload, telling
 from .announcement import announce
 from .command_line import parse, server_options
 from .loading import describe, files_of, load
@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(given)
+    if options.command != "run":
+        return _tell(options)
     if options.reload:
         arguments = [argument for argument in given if argument != "--reload"]
         inherited = () if options.fd is None else (options.fd,)
@@ -57,6 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options)
     except ConfigurationError as error:
         return _fail(error)
+
+
+def _tell(options: argparse.Namespace) -> int:
+    tell = telling.drain if options.command == "drain" else telling.restart
+    try:
+        tell(options.pid, options.timeout)
+    except (ConfigurationError, StartError) as error:
+        return _fail(error)
+    except KeyboardInterrupt:  # to wait no longer, which changes nothing
+        return 130
+    return 0
 
 
 def _fail(error: Exception) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..options import ServeOptions, ServerOptions
 from ..version import __version__
+from .telling import WAIT_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +33,8 @@ examples:
   fastws run chat.py --certfile cert.pem --keyfile key.pem
                                          the same with TLS; SIGHUP reads the files again
 
-Ctrl-C or SIGTERM closes every WebSocket with 1001, runs on_close and on_stop, and ends with status 0.
+Ctrl-C or SIGTERM closes every WebSocket with 1001, runs on_close and on_stop, and ends with status 0. With --drain
+SIGTERM takes time for that, and a second one does not. SIGHUP replaces workers one after another.
 """
 
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -42,10 +44,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command; exits with status 2 and a message if it is none.
 
     Returns:
-        `services`, `reload`, `workers`, `log_level`, `fd` (None if not given) and those options of the server that
-        were given.
+        `command`. Of "run" `services`, `reload`, `workers`, `log_level`, `fd` (None if not given) and those options of
+        the server that were given; of the others `pid` and `timeout`.
     """
     given = _make_parser().parse_args(arguments)
+    if given.command != "run":
+        return given
     places = [hasattr(given, "host") or hasattr(given, "port"), hasattr(given, "unix"), given.fd is not None]
     if sum(places) > 1:
         given.refuse("--host and --port, --unix and --fd are different places to listen at; give one of them")
@@ -58,7 +62,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "fastws", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=style, allow_abbrev=False
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     run = commands.add_parser(
         "run",
         help="serve the services of files or modules",
@@ -73,7 +77,15 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_places(run.add_argument_group("where it listens"))
     _add_tls(run.add_argument_group("TLS"))
     _add_limits(run.add_argument_group("limits"))
+    for telling in _TELLING:
+        _add_telling(commands.add_parser, *telling)
     return parser
+
+
+def _add_telling(add: Callable[..., argparse.ArgumentParser], name: str, meaning: str, waits: str) -> None:
+    telling = add(name, help=meaning, description=f"{meaning.capitalize()}. {waits}", allow_abbrev=False)
+    telling.add_argument("pid", type=_count, metavar="PID", help="the process that serves, or supervises workers")
+    telling.add_argument("--timeout", type=_seconds, default=WAIT_TIMEOUT, metavar="SECONDS", help=_TIMEOUT)
 
 
 def server_options(given: argparse.Namespace) -> ServeOptions:
@@ -119,6 +131,7 @@ def _add_general(run: argparse.ArgumentParser) -> None:
         help=f"separates deployments on one engine (default: {ServerOptions.default('cluster')})",
     )
     run.add_argument("--log-level", choices=_LOG_LEVELS, help="least level to log (default: %(default)s)")
+    run.add_argument("--health", action="store_true", help="answer GET /healthz and GET /readyz")
     run.add_argument("--access-log", action="store_true", help="log each HTTP response and each opened WebSocket")
     run.add_argument(
         "--redacted-parameters",
@@ -210,6 +223,20 @@ def _mode(text: str) -> int:
     return int(text, 8)
 
 
+_TELLING: Final = (
+    (
+        "drain",
+        "have a server close its clients one by one, and end",
+        "Sends SIGUSR1, and waits until the process has ended. It takes the time that --drain said, or a minute.",
+    ),
+    (
+        "reload",
+        "have a server replace its workers one after another",
+        "Sends SIGHUP, and waits until all workers are new ones and the old ones have ended, or one could not start.",
+    ),
+)
+_TIMEOUT: Final = "to wait at most (default: %(default)g); the server goes on with what it does"
+
 _LIMITS: Final[tuple[tuple[str, Callable[[str], Any], str], ...]] = (
     ("max_connections", _count, "connections in all; one more is answered with 503"),
     ("max_connections_per_address", _count, "connections of one address; one more is answered with 429 (default: any)"),
@@ -221,6 +248,7 @@ _LIMITS: Final[tuple[tuple[str, Callable[[str], Any], str], ...]] = (
     ("handshake_timeout", _seconds, "for TLS, for the head of a request, and for its body"),
     ("keep_alive_timeout", _seconds, "for an HTTP connection between two requests"),
     ("close_timeout", _seconds, "for a closing handshake, and for handlers at the end"),
+    ("drain", _seconds_or_off, "over which SIGTERM closes clients one by one (default: all at once)"),
     ("slow_handler_time", _seconds_or_off, "that a handler may hold up all others until the log names it, or off"),
     ("max_head_size", _count, "bytes of a request's head"),
     ("max_head_fields", _count, "header fields of a request"),

@@ -7,6 +7,8 @@ bytes (SCM_RIGHTS) and arrive with the first of them at the latest, so whoever h
     link       one end of a connection to another worker        supervisor to worker, for each of the others
     serve      begin                                            supervisor to worker
     reload     read the certificate again                       supervisor to worker
+    drain      end over a time                                  supervisor to worker
+    yield      likewise, in favour of a successor               supervisor to worker
     close      end                                              supervisor to worker
     hurry      end without waiting for anybody                  supervisor to worker
     loaded     the services are there                           worker to supervisor

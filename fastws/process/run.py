@@ -12,11 +12,16 @@ from ..errors import ConfigurationError, StartError
 from ..logs import Log, show_logs
 from ..net.sockets import keep_standard_descriptors
 from ..options import ServeOptions, takes
+from ..server.drain import DRAIN_TIME
 from ..server.loading import refuse_while_importing
 from ..server.server import Server
-from ..server.signals import ENDING, Signals
+from ..server.signals import ENDING, Signals, is_unhandled
+from .activation import activated
 from .announcement import announce
+from .escalation import DRAINING, Escalation, Step
 from .loading import load
+from .notify import Notifier
+from .status import Kind, Status
 from .supervisor import supervise
 
 if TYPE_CHECKING:
@@ -39,7 +44,9 @@ def run(
     It says where it listens, and shows its logs on stderr where the program has not set up logging.
 
     The first of these signals closes the server, as `Server.close` does. A second one waits for nobody any longer: what
-    is open is aborted and what runs is cancelled, and `on_stop` still runs. A third one kills. In another thread than
+    is open is aborted and what runs is cancelled, and `on_stop` still runs. A third one kills. With `drain` a SIGTERM
+    comes before all of these, as the first one, that drains as `Server.drain` does; so does a SIGUSR1 in any case, if
+    the program leaves that signal its default. In another thread than
     the main one there are no signals; there, and everywhere, it also returns when somebody closed the server:
     ``asyncio.run_coroutine_threadsafe(server.close(), server.loop)``.
 
@@ -79,7 +86,14 @@ def run(
     keep_standard_descriptors()
     show_logs(access=server.access_log)
     raise_file_limit()
-    runner()(_serve_until_signal(server, on_listening))
+    sockets = activated(options)
+    if sockets is not None:
+        server.inherit(sockets, None)
+    notifier = Notifier.of_environment()
+    try:
+        runner()(_serve_until_signal(server, on_listening, notifier))
+    finally:
+        notifier.end()
 
 
 def _refuse_on_listening(on_listening: object) -> None:
@@ -97,14 +111,26 @@ def _loaded(services: Iterable[object]) -> Iterator[object]:
             yield service
 
 
-async def _serve_until_signal(server: Server, on_listening: Callable[[Server], None] | None) -> None:
+async def _serve_until_signal(
+    server: Server, on_listening: Callable[[Server], None] | None, notifier: Notifier
+) -> None:
     hang_up = [signal.SIGHUP] if server.has_certificate_files else []
-    ending = Ending(server, ENDING)
+    ending = Ending(server, ENDING, notifier)
     loop = asyncio.get_running_loop()
-    with ending.signals, Signals(loop, hang_up, lambda _: reload_certificate(server)):
+    hanging_up = Signals(loop, hang_up, lambda _: _reload(server, notifier))
+    with ending.signals, hanging_up, Status(Kind.SERVER):
         async with server:
             (on_listening or announce)(server)
+            notifier.ready()
+            notifier.live(loop)
             await server.until(ending.asked)
+            notifier.stopping(server.closing_time)
+
+
+def _reload(server: Server, notifier: Notifier) -> None:
+    notifier.reloading()
+    reload_certificate(server)
+    notifier.ready()
 
 
 class Ending:
@@ -112,19 +138,30 @@ class Ending:
 
     Args:
         server: that is to end.
-        numbers: signals that end it. The second one hurries, the third one kills.
+        numbers: signals that end it, besides that which drains it. Each goes a step further.
+        notifier: is told when it begins to end.
 
     Attributes:
         signals: to be entered.
         asked: done when it shall end.
     """
 
-    def __init__(self, server: Server, numbers: Iterable[int]) -> None:
-        loop = asyncio.get_running_loop()
+    def __init__(self, server: Server, numbers: Iterable[int], notifier: Notifier) -> None:
+        self._loop = asyncio.get_running_loop()
         self._server = server
-        self._was_signalled = False
-        self.signals = Signals(loop, numbers, self._signalled)
-        self.asked: asyncio.Future[int] = loop.create_future()
+        self._notifier = notifier
+        self._escalation = Escalation(drains=server.drain_time is not None)
+        self._drain: asyncio.Task[None] | None = None
+        self.signals = Signals(self._loop, [*numbers, *filter(is_unhandled, DRAINING)], self._signalled)
+        self.asked: asyncio.Future[int] = self._loop.create_future()
+
+    def drain(self, over: float | None = None, *, elsewhere: bool | None = None) -> None:
+        """Drain it, which ends it."""
+        self._drain = self._loop.create_task(self._server.drain(over, elsewhere=elsewhere))
+
+    def yield_to(self, over: float) -> None:
+        """Drain it for a successor, which ends it."""
+        self._drain = self._loop.create_task(self._server.yield_to(over))
 
     def close(self) -> None:
         """End it, if nobody has asked for that yet."""
@@ -142,13 +179,17 @@ class Ending:
             self.hurry()
         self.close()
 
-    def _signalled(self, _number: int) -> None:
+    def _signalled(self, number: int) -> None:
         # Not `insist`: whoever stops a service may tell the supervisor and each worker, too
-        if self._was_signalled:
+        step = self._escalation.next(number)
+        if step is Step.DRAIN:
+            self._notifier.stopping((self._server.drain_time or DRAIN_TIME) + self._server.closing_time)
+            self.drain()
+        elif step is Step.CLOSE:
+            self.close()
+        elif step is Step.HURRY:
             self.signals.let_kill()
             self.hurry()
-        self._was_signalled = True
-        self.close()
 
 
 def reload_certificate(server: Server) -> None:

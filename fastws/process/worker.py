@@ -34,7 +34,9 @@ from . import reload
 from .announcement import listing
 from .control import Control, Message
 from .loading import UsageError, describe, load
+from .notify import Notifier
 from .run import Ending, raise_file_limit, reload_certificate, runner
+from .status import Kind, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +72,7 @@ class _Worker:
         self._orders = orders
         table, *sockets = start.descriptors
         self._sockets = [socket.socket(fileno=descriptor) for descriptor in sockets]
-        self._share = Share(Table(table), start.told["number"]) if start.told["shares"] else None
+        self._share = Share(Table(table), start.told["row"]) if start.told["shares"] else None
         os.close(table)
         options = start.told["options"]
         self._mesh = Mesh() if options.get("backplane") is None else None  # over an engine they hear each other, too
@@ -109,15 +111,17 @@ class _Worker:
 
     async def _serve(self, server: Server) -> None:
         loop = asyncio.get_running_loop()
-        ending = Ending(server, [signal.SIGTERM])
+        ending = Ending(server, [signal.SIGTERM], Notifier())
         obey: dict[str, Callable[[Message], None]] = {
             "link": self._connect,
             "reload": lambda _: reload_certificate(server),
+            "drain": lambda message: ending.drain(**message.told),
+            "yield": lambda message: ending.yield_to(**message.told),
             "close": lambda _: ending.close(),
             "hurry": lambda _: ending.hurry(),
             _ORPHANED: lambda _: ending.insist(),
         }
-        with ending.signals:
+        with ending.signals, Status(Kind.WORKER):
             self._orders.follow(loop, obey)
             async with server:
                 self._is_ready = True

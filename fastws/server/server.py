@@ -25,6 +25,7 @@ from ..net.tls import Files, Tls
 from ..options import ServeOptions, ServerOptions, takes
 from ..service.compile import compile
 from .calls import Calls
+from .drain import DRAIN_CODE, DRAIN_TIME, Drain
 from .lifecycle import Lifecycle
 from .loading import refuse_while_importing
 from .patience import Patience
@@ -79,6 +80,8 @@ class Server:
         self._lifecycle = Lifecycle(self, self._site, self._patience)
         self._calls = Calls()
         self._lost_coroutines: set[str] = set()  # of these functions that was said
+        self._drain: Drain | None = None
+        self._draining: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
         self._inherited: ListeningSockets | None = None
@@ -130,6 +133,18 @@ class Server:
     def closing(self) -> bool:
         """Whether it shuts down, or has."""
         return self._site.closing
+
+    @property
+    def drain_time(self) -> float | None:
+        """Seconds over which it is drained at SIGTERM; None is not at all."""
+        drain: float | None = self._options.drain
+        return drain
+
+    @property
+    def closing_time(self) -> float:
+        """Seconds that `close` may take: for closing handshakes and handlers, and what comes on top."""
+        seconds: float = 2 * self._options.close_timeout + Patience.grace
+        return seconds
 
     @property
     def access_log(self) -> bool:
@@ -288,6 +303,64 @@ class Server:
             return
         await self.close()
 
+    async def drain(self, over: float | None = None, *, elsewhere: bool | None = None) -> None:
+        """Close, and take time for it, so that clients do not come back all at once.
+
+        First `/readyz` says 503, and for a tenth of the time, 5 seconds at most, nothing else changes: balancers take
+        notice. Then upgrades are refused with 503 and ``Retry-After``, and WebSockets are closed with 1012, in random
+        order and evenly over the time. Who is in the middle of a handler or of a message is closed later, at the end of
+        the time at the latest. It ends as `close` does, which also ends it early. HTTP resources answer until then.
+
+        The reason of each close frame says when to come back, as in ``reconnect in 3500 ms``: within a second where
+        clients are served elsewhere, else some seconds after the end of the time.
+
+        All callers wait for the same end; cancelling one of them does not stop it.
+
+        Args:
+            over: seconds; None is what the option `drain` says, and 60 where that says nothing.
+            elsewhere: whether others serve the clients meanwhile. None is True with the option `health`, for a
+                balancer has others to ask, and where the backplane knows other nodes.
+
+        Raises:
+            ConfigurationError: `over` is no number of seconds.
+            WrongThreadError: called from another thread than the server's.
+        """
+        seconds = ServerOptions(drain=over).drain or self._options.drain or DRAIN_TIME
+        if not self._is_ours("server.drain"):
+            return
+        if elsewhere is not None and self._drain is not None:
+            self._drain.elsewhere = elsewhere
+        others_accept = self._share is not None and self._share.leave()
+        if others_accept:
+            self._stop_listening()
+        if elsewhere is None:
+            elsewhere = self._is_served_elsewhere()
+        await self._drain_over(seconds, elsewhere, grace=not others_accept)
+
+    async def yield_to(self, over: float) -> None:
+        """Drain in favour of a process that accepts at the same sockets: nobody has to notice, and all go there."""
+        if self._is_ours("server.yield_to"):
+            self._stop_listening()
+            await self._drain_over(over, elsewhere=True, grace=False)
+
+    def _is_served_elsewhere(self) -> bool:
+        return bool(self._options.health or (self._relay is not None and self._relay.members.nodes))
+
+    async def _drain_over(self, seconds: float, elsewhere: bool, grace: bool) -> None:
+        if self._shutdown is None or (self._site.closing and self._draining is None):
+            await self.close()
+            return
+        if self._draining is None:
+            logger.info("draining over %g seconds: %d connections", seconds, self._site.connection_count())
+            self._drain = Drain(self._site, seconds, grace=grace, elsewhere=elsewhere)
+            self._draining = self.loop.create_task(self._close_after(self._drain))
+            self._draining.add_done_callback(_take_note)
+        await asyncio.shield(self._draining)
+
+    async def _close_after(self, drain: Drain) -> None:
+        await drain.run()
+        await self.close(DRAIN_CODE, drain.hint())
+
     async def close(self, code: int = 1001, reason: str = "going away") -> None:
         """Stop: close every connection, wait for the closing handshakes, run `on_close` and `on_stop`.
 
@@ -302,12 +375,11 @@ class Server:
             WrongThreadError: called from another thread than the server's.
         """
         check_close_code(code)
-        if self._hub is None or self._ended.is_set():
+        if not self._is_ours("server.close"):
             return
-        self._hub.check_process("server.close")
-        if threading.get_ident() != self._thread:
-            raise WrongThreadError("server.close")
-        self._site.closing = True
+        self._site.close()
+        if self._drain is not None:
+            self._drain.hurry()
         if self._relay is not None:
             self._relay.ignore(self._lifecycle.tell, self._lifecycle.lead)
         if self._shutdown is None:
@@ -316,6 +388,15 @@ class Server:
             self._closing = self.loop.create_task(self._close(self._shutdown, code, reason))
             self._closing.add_done_callback(_take_note)
         await asyncio.shield(self._closing)
+
+    def _is_ours(self, what: str) -> bool:
+        """Tell whether it can be ended, from here."""
+        if self._hub is None or self._ended.is_set():
+            return False
+        self._hub.check_process(what)
+        if threading.get_ident() != self._thread:
+            raise WrongThreadError(what)
+        return True
 
     async def _close(self, shutdown: Shutdown, code: int, reason: str) -> None:
         try:
@@ -336,6 +417,10 @@ class Server:
         do_all(connection.give_up for connection in list(site.http_connections))
         site.stop_waiting()
 
+    def _stop_listening(self) -> None:
+        if self._shutdown is not None:
+            self._shutdown.stop_listening()
+
     async def _detach(self) -> None:
         """Let go of what all servers on the loop share."""
         self._site.deadlines.close()
@@ -347,8 +432,7 @@ class Server:
 
     def _lose_loop(self) -> None:
         """Give back what it holds of the system: the loop is closed under it, and nobody can be told."""
-        if self._shutdown is not None:
-            self._shutdown.stop_listening()
+        self._stop_listening()
         self._site.deadlines.close()
         self._calls.end()
         self._ended.set()
@@ -486,6 +570,10 @@ def serve(*services: object, **options: Unpack[ServeOptions]) -> Server:
             log names it, once; None allows any time. It is judged by the read, at no cost per message.
         close_timeout: seconds to wait for the peer's close frame, for the end of TLS, and for handlers after their
             connection ended.
+        drain: seconds over which `run` and the command close clients at SIGTERM, as `Server.drain` does; None closes
+            them all at once.
+        health: answer ``GET /healthz``, with 200 as long as the event loop runs, and ``GET /readyz``, with 503 from the
+            moment on at which a drain or the end begins.
         max_head_size: bytes of a request's head; beyond them the answer is 431.
         max_head_fields: header fields of a request; likewise.
         max_body_size: bytes of a request's body; beyond them the answer is 413.

@@ -267,6 +267,18 @@ async def test_one_node_alone_does_what_is_done_once_and_another_when_it_ends(cl
     assert first.service.alone == 0
 
 
+async def test_what_is_done_once_waits_until_the_engine_is_there(exchanging):
+    part = exchanging.exchange.part()
+    part.is_cut = True
+    node = Node(part)
+    exchanging.nodes.append(node)
+    await node.begun()
+    assert [state for state, *_ in node.service.states] == ["down"]
+    assert node.service.alone == 0
+    node.call(part.heal)
+    await until(lambda: node.service.alone == 1)
+
+
 async def test_what_is_done_once_is_done_where_there_is_one_node(serve):
     from ..kit.cluster import Chat
 

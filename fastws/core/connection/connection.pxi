@@ -456,6 +456,11 @@ cdef class Connection:
         return self.state == OPEN
 
     @property
+    def is_busy(self):
+        return bool(self.busy or self.inbox is not None or self.leftover is not None
+                    or self.reader.partial is not NULL or self.outlet.queued)
+
+    @property
     def close_code(self):
         return self.code if self.state == CLOSED else None
 
