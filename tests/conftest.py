@@ -33,7 +33,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if sys.platform != "win32":
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-SUITES = {"adversary", "fuzz", "reenter", "soak"}  # with clients of their own, which know no TLS
+SUITES = {"adversary", "chaos", "fuzz", "reenter", "soak"}  # with clients of their own, which know no TLS
 MOST_PROCESSES = 4  # two a core, since half of the time they wait; but each of them collects all tests first
 
 # A slow machine is no failure: nothing generated is judged by its time.

@@ -20,11 +20,13 @@ class Hello(NamedTuple):
         since: the stamp of its beginning.
         digest: of what it knows of removed groups.
         reads: the latest version of messages that it reads.
+        anew: seconds since it lost some of what it said, and began anew; None where it never did.
     """
 
     since: int
     digest: int
     reads: int
+    anew: float | None = None
 
 
 class Members:

@@ -3,7 +3,8 @@
 The core below (`Node`) does what happens per push and per message. Here is what nodes tell each other of themselves, as
 JSON that both older and newer versions read: what one does not know it skips.
 
-    hello                     a node is there, since when, and what it knows: every `HEARTBEAT` seconds, and to who asks
+    hello                     a node is there, since when, how long ago it began anew as it had lost something, and what
+                              it knows: every `HEARTBEAT` seconds, and to who asks
     bye                       it ends
     table, table?             words on groups that were removed or created, and the asking for all of them
     count, locate, answer     questions, and their answers
@@ -25,7 +26,7 @@ from .._speedups import Node
 from ..errors import ConfigurationError
 from ..logs import Log
 from .engines import engine_of
-from .members import SILENCE, Hello, Members
+from .members import MAX_MEMBERS, SILENCE, Hello, Members
 from .questions import Count, Location, Questions
 from .retirement import Retirements, Word
 
@@ -43,6 +44,8 @@ TAKE_OVER: Final = 0.2  # seconds from the end of who was the one until this nod
 SETTLE: Final = 0.5  # seconds that a beginner waits for what others know
 NAMES_A_TURN: Final = 500  # that are claimed again before others have their turn
 MAX_GAPS: Final = 100  # that are told of one by one; more are told of by node
+TABLE_PATIENCE: Final = 5.0  # seconds until a table that did not come is asked for again; twice as many each time
+STRANGERS: Final = 10  # ticks; a node that does not tell of itself for as long is forgotten
 READS: Final = 1  # the latest version of messages that this fastws reads
 
 Target = tuple[str, str]
@@ -71,7 +74,7 @@ class Relay(Node):
         self._leads: list[Callable[[bool], None]] = []
         self.leads = False
         self._gaps: dict[tuple[str | None, Target | None], int] = {}
-        self._tables_asked: set[int] = set()
+        self._tables_asked: dict[int, tuple[float, float]] = {}  # digest -> when to ask again, and how long that waited
         self._tables_awaited = 0
         self._settled = asyncio.Event()
         self._ticks = 0
@@ -80,7 +83,10 @@ class Relay(Node):
         self._lost_before = 0
         self._opening: asyncio.Future[None] | None = None
         self._was_up = False
+        self._up_at = self._loop.time()
+        self._anew_at: float | None = None  # when it began an epoch that was not its first
         self._tasks: set[asyncio.Task[None]] = set()
+        self._missing: dict[str, None] = {}  # nodes that went without a word
 
     # --- Its life.
 
@@ -138,6 +144,7 @@ class Relay(Node):
         if self.is_up or self.hub is None:
             return
         self.go_up()
+        self._up_at = self._loop.time()
         self.members.hear_all(self._loop.time())
         if self._was_up:
             self._resume()
@@ -155,6 +162,8 @@ class Relay(Node):
 
     def gap(self, reason: str) -> None:
         """Note that messages to this node were lost."""
+        if self.hub is None:
+            return
         logger.warning("messages of other nodes were lost: %s", reason)
         self._note_gap(None, None, 0)
         self._claim_all()
@@ -171,6 +180,8 @@ class Relay(Node):
     def _resume(self) -> None:
         """Have others know that what was said before may be missing, and whose names these are."""
         self.next_epoch()
+        self._lost_before = self.lost
+        self._anew_at = self._loop.time()
         self._claim_all()
 
     def _claim_all(self) -> None:
@@ -196,10 +207,11 @@ class Relay(Node):
         if late > SILENCE:
             self._be_late()
         if self.lost != self._lost_before and self.is_up and self.engine.has_room():
-            self._lost_before = self.lost
-            self.next_epoch()
+            self._resume()
             self._say_hello()
         self._ticks += 1
+        if self._ticks % STRANGERS == 0:
+            self.forget_strangers({node.encode() for node in self.members.nodes})
         if self._ticks % HEARTBEAT == 0:
             self._say_hello()
         if self.is_up:
@@ -220,8 +232,9 @@ class Relay(Node):
     # --- Who there is.
 
     def _say_hello(self, *, ask: bool = False, to: str | None = None) -> None:
+        anew = None if self._anew_at is None else round(self._loop.time() - self._anew_at, 3)
         digest = self._retirements.digest
-        hello = {"op": "hello", "since": self.members.since, "digest": digest, "reads": READS, "ask": ask}
+        hello = {"op": "hello", "since": self.members.since, "digest": digest, "reads": READS, "ask": ask, "anew": anew}
         if to is None:
             self._tell_all(hello)
         else:
@@ -229,7 +242,10 @@ class Relay(Node):
 
     def _on_hello(self, node: str, hello: Hello, ask: bool) -> None:
         self.note_stamp(hello.since)
+        is_new = node not in self.members
         news = self.members.note(node, hello, self._loop.time())
+        if is_new and news:
+            self._welcome(node, hello)
         if ask:
             self._say_hello(to=node)
         self._ask_for_table(node, hello.digest)
@@ -237,13 +253,22 @@ class Relay(Node):
             self._elect()
         self._check_settled()
 
+    def _welcome(self, node: str, hello: Hello) -> None:
+        """Tell of what a node lost that was there all the while, unknown here: its epoch is the first that is heard."""
+        was_away = hello.anew is not None and hello.anew < self._loop.time() - self._up_at
+        if node in self._missing or was_away:
+            self._note_gap(node, None, 0)
+        self._missing.pop(node, None)
+
     def _ask_for_table(self, node: str, digest: int) -> None:
-        """Ask for what a node knows and we may not; once for each state of knowledge."""
-        if digest in (0, self._retirements.digest) or digest in self._tables_asked:
+        """Ask for what a node knows and we may not; seldom for the same state of knowledge, as it may not be ours."""
+        now = self._loop.time()
+        again, patience = self._tables_asked.get(digest, (0.0, TABLE_PATIENCE))
+        if digest in (0, self._retirements.digest) or now < again:
             return
         if len(self._tables_asked) >= MAX_GAPS:
             self._tables_asked.clear()
-        self._tables_asked.add(digest)
+        self._tables_asked[digest] = now + patience, 2 * patience
         self._tables_awaited += 1
         self._tell_one(node, {"op": "table?"})
 
@@ -257,9 +282,16 @@ class Relay(Node):
         self.forget_peer(node.encode())
         if self.members.remove(node):
             if not well:
-                self._note_gap(node, None, 0)
+                self._miss(node)
             self._elect()
         self._check_settled()
+
+    def _miss(self, node: str) -> None:
+        """Tell of a node that went without a word, and expect that it may come again."""
+        self._note_gap(node, None, 0)
+        if len(self._missing) >= MAX_MEMBERS:
+            self._missing.clear()
+        self._missing[node] = None
 
     def _elect(self, at_once: bool = False) -> None:
         """See whether this node is the one; while the engine is away nobody can know better than before."""
@@ -295,8 +327,11 @@ class Relay(Node):
     def _on_message(self, node: str, message: dict[str, Any]) -> bool:
         """Do what a message says; returns whether it was understood."""
         match message:
-            case {"op": "hello", "since": int(since), "digest": int(digest), "reads": int(reads), "ask": bool(ask)}:
-                self._on_hello(node, Hello(since, digest, reads), ask)
+            case {"op": "hello", "since": int(since), "digest": int(digest), "reads": int(reads), "ask": bool(ask)} if (
+                0 <= since < 1 << 64
+            ):
+                anew = message.get("anew")
+                self._on_hello(node, Hello(since, digest, reads, anew if isinstance(anew, float) else None), ask)
             case {"op": "bye"}:
                 self._lose(node, well=True)
             case {"op": "table?"}:
@@ -389,7 +424,9 @@ class Relay(Node):
             self._loop.call_soon(self._tell_gaps)
         if len(self._gaps) >= MAX_GAPS:
             target = None
-        self._gaps[node, target] = self._gaps.get((node, target), 0) + missing
+        before = self._gaps.get((node, target))
+        # One of which nobody knows how large it is makes all of it so
+        self._gaps[node, target] = missing if before is None else before + missing if before and missing else 0
 
     def _tell_gaps(self) -> None:
         gaps, self._gaps = self._gaps, {}

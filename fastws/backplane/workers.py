@@ -123,15 +123,14 @@ class Mesh(Backplane):
             link.put(frame)
 
     def publish(self, subject: bytes, payload: bytes) -> bool:
-        """Send a message to all who want it; False if one of them does not read."""
+        """Send a message to all who want it; False if nobody reads. Who alone does not is told so when he does."""
         wanted = self._wanted.get(subject)
         if not wanted:
             return True
         frame = link_message(subject, payload)
-        taken = True
         for link in self._those(wanted):
-            taken &= link.put(frame)
-        return taken
+            link.put(frame)
+        return self.has_room()
 
     def _those(self, bits: int) -> tuple[_Link, ...]:
         links = self._sets.get(bits)
@@ -153,8 +152,8 @@ class Mesh(Backplane):
                 link.catch_up()
 
     def has_room(self) -> bool:
-        """Tell whether all peers read."""
-        return not any(link.is_stuck for link in self._links.values())
+        """Tell whether any peer reads: one that does not is no reason to keep messages from the others."""
+        return not self._links or not all(link.is_stuck for link in self._links.values())
 
     def audience(self, subject: bytes) -> bool:
         """Tell whether another worker wants a subject."""
@@ -244,13 +243,12 @@ class _Link(asyncio.Protocol):
     def _say_wanted(self) -> None:
         self.collected.extend(link_frame(_WANT, subject) for subject in self._receiver.subscriptions())
 
-    def put(self, frame: bytes) -> bool:
-        """Let a frame collect; False: the peer does not read."""
+    def put(self, frame: bytes) -> None:
+        """Let a frame collect; a peer that does not read misses it."""
         if self.is_stuck:
             self._missed = True
-            return False
-        self.collected.append(frame)
-        return True
+        else:
+            self.collected.append(frame)
 
     def flush(self) -> None:
         """Write what collected, at once: what is said to clients next may rest on it."""

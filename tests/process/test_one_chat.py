@@ -28,6 +28,9 @@ class Chat(Base):
     def pid(self, _):
         return os.getpid()
 
+    def heard_of(self, _):
+        return [state for state, *_ in self.states]
+
     @ws.on_start(once=True)
     async def alone_here(self) -> None:
         os.write(1, b"alone %d\\n" % os.getpid())
@@ -139,6 +142,28 @@ async def test_a_worker_that_stands_still_holds_up_nobody_and_learns_what_it_mis
         await one.ask("group g on")
         await asyncio.sleep(0.01)
     assert 0 < heard.result() < 600
+
+
+async def test_a_worker_that_stands_still_keeps_nothing_from_the_others(chat):
+    _, clients = await chat(3)
+    (frozen, slow), (_, one), (_, other) = clients.items()
+    for client in (slow, other):
+        await client.ask("join g")
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        text = "x" * 65536
+        for _ in range(400):  # 26 MB: more than may wait for a worker
+            assert await one.ask(f"group g {text}") == "True"
+            assert await other.hears() == text
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    await asyncio.wait_for(until_asked(slow, "heard_of", "gap"), 20)
+
+
+async def until_asked(client: Talker, text: str, part: str) -> None:
+    """Ask until an answer has a part."""
+    while part not in await client.ask(text):
+        await asyncio.sleep(0.01)
 
 
 async def _hears(client: Talker, text: str) -> int:

@@ -32,30 +32,51 @@ def link_message(bytes subject not None, bytes payload not None):
 
 @cython.final
 cdef class LinkReader:
-    # Frames out of pieces that are cut anywhere
+    # Frames out of pieces that are cut anywhere. Whom it tells may have more read meanwhile (Mesh.catch_up): that waits
+    # until what came before is handled.
     cdef object on_message
     cdef object on_frame
     cdef bytearray rest        # of a frame that is not complete, or None
+    cdef list waiting          # pieces
+    cdef bint feeding
+    cdef bint failed           # what came is no frame, so what comes behind it has no meaning
 
     def __cinit__(self, on_message, on_frame):
         self.on_message = on_message
         self.on_frame = on_frame
+        self.waiting = []
 
     def feed(self, bytes data not None):
         """Take in what came; ValueError: this is no frame."""
+        if self.failed:
+            return
+        self.waiting.append(data)
+        if self.feeding:
+            return
+        self.feeding = True
+        try:
+            while self.waiting:
+                self.take(self.waiting.pop(0))
+        except BaseException:
+            self.failed = True
+            raise
+        finally:
+            self.feeding = False
+
+    cdef int take(self, bytes data) except -1:
         cdef bytearray rest = self.rest
         cdef Py_ssize_t done
         if rest is None:
             done = self.frames(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             if done < PyBytes_GET_SIZE(data):
                 self.rest = bytearray(data[done:])
-            return
+            return 0
         rest += data
         if not frame_is_whole(<const uint8_t *>PyByteArray_AS_STRING(rest), PyByteArray_GET_SIZE(rest)):
-            return
+            return 0
         # Nobody may change it while frames of it are handled, and what they are is copied anyway
         self.rest = None
-        self.feed(bytes(rest))
+        return self.take(bytes(rest))
 
     cdef Py_ssize_t frames(self, const uint8_t *data, size_t length) except -1:
         """Pass on all that are whole; how many bytes they had."""

@@ -17,6 +17,7 @@ cdef enum:
     MAX_IDLE_TARGETS = 65536   # that only this node publishes to
     MAX_SPLIT_LEN = 33554432   # bytes of what is published in parts
     MAX_PARTS_LEN = 67108864   # bytes of all that has come in part
+    PARTIAL_LEN = 256          # of these, what is kept about each
 
 cdef double LINGER = 2.0       # seconds that a subject is still wanted when nobody here is meant by it any more
 
@@ -37,6 +38,7 @@ cdef class Peer:
     cdef readonly bytes id     # as Node.node
     cdef uint32_t place
     cdef readonly uint32_t epoch
+    cdef bint is_quiet         # not heard of since strangers were forgotten last
 
 
 cdef class Node:
@@ -101,7 +103,7 @@ cdef class Node:
         for endpoint in self.hub.endpoints:
             self.enter_service(endpoint)
         for group in list(self.hub.groups.values()):
-            if group.members.count and group.target is None:
+            if group.members.count:  # what it had is of a node that has ended
                 group.target = self.want(TARGET_GROUP, group.name)
         for name in list(self.hub.stored):
             self.claim(name)
@@ -161,7 +163,10 @@ cdef class Node:
     def linger(self, *, bint over=False):
         """Unsubscribe from what nobody here was meant by for a while; or from all of it."""
         cdef Target target
-        cdef double until = self.hub.loop.time() - LINGER
+        cdef double until
+        if self.hub is None:
+            return
+        until = self.hub.loop.time() - LINGER
         while self.lingering and (over or self.lingering[0][0] <= until):
             target = self.lingering.popleft()[1]
             target.lingers = False
@@ -170,10 +175,21 @@ cdef class Node:
                 do_guarded(self.engine.unsubscribe, target.subject)
                 self.schedule()
                 self.drop_partials(target.subject, -1)
-                if target.count == 0:
-                    self.targets.pop(target.subject, None)
+                # Others may have run, who want it again
+                if not target.subscribed:
+                    self.forget_target(target)
         if len(self.targets) > MAX_IDLE_TARGETS:
             self.drop_idle()
+
+    cdef int forget_target(self, Target target) except -1:
+        """Keep nothing of what is not wanted but the number of what was said: if that began anew it were a gap.
+
+        Names are as many as connections that ever were, and who has one elsewhere may well have missed something.
+        """
+        target.forget_all()
+        if target.count == 0 and (target.starts or target.kind == TARGET_NAME):
+            self.targets.pop(target.subject, None)
+        return 0
 
     cdef int drop_idle(self) except -1:
         """Forget to whom only we publish, if they are too many: their numbers begin anew."""
@@ -245,13 +261,14 @@ cdef class Node:
 
     cdef int collect(self, Target target, const record_t *record) except -1:
         cdef size_t length = record_len(record)
-        if target.count and target.length + length > self.max_payload:
+        while target.count and target.length + length > self.max_payload:
             self.send(target)
-        if target.count == 0:
-            self.dirty.append(target)
-            self.schedule()
         target.put(record)
         self.collected += length
+        if target.count == 1:
+            # Last: to schedule may run others, who flush
+            self.dirty.append(target)
+            self.schedule()
         if self.collected > COLLECT_PUBLISHED_LEN:
             self.flush()
         return 0
@@ -259,6 +276,8 @@ cdef class Node:
     cdef int say(self, Target target, uint8_t kind, bytes data) except -1:
         """Publish a record of our own making, before anything that is said here from now on."""
         cdef payload_t payload
+        if self.hub is None:
+            return 0
         payload_of_bytes(kind, data, &payload)
         self.hub.urgent = True
         self.publish(target, kind, &payload, &PLAINLY)
@@ -326,6 +345,7 @@ cdef class Node:
             if peer is None:
                 self.foreign += 1
             else:
+                peer.is_quiet = False
                 try:
                     self.take(<Target>found, peer, &envelope, payload)
                 except Exception:
@@ -360,13 +380,31 @@ cdef class Node:
 
     def forget_peer(self, bytes node not None):
         """Keep nothing of a node that has ended."""
-        cdef bytes raw = bytes.fromhex(node.decode())
-        cdef Peer peer = self.peers.pop(get_le(<const uint8_t *>PyBytes_AS_STRING(raw), 8), None)
+        self.forget([peer for peer in self.peers.values() if (<Peer>peer).id == node])
+
+    def forget_strangers(self, known):
+        """Keep nothing of nodes that are not known by their ids and were not heard of since this was called last.
+
+        Those that end before they tell of themselves, or whose last words come after their end, would add up.
+        """
+        cdef Peer peer
+        strangers = [peer for peer in self.peers.values() if peer.id not in known]
+        self.forget([peer for peer in strangers if peer.is_quiet])
+        for peer in strangers:
+            peer.is_quiet = True
+
+    cdef int forget(self, list peers) except -1:
         cdef Target target
-        if peer is not None:
-            for target in self.targets.values():
-                target.forget_peer(peer.place)
+        cdef Peer peer
+        if not peers:
+            return 0
+        for peer in peers:
+            self.peers.pop(int.from_bytes(bytes.fromhex(peer.id.decode()), "little"), None)
             self.drop_partials(None, peer.place)
+        for target in list(self.targets.values()):
+            for peer in peers:
+                target.forget_peer(peer.place)
+        return 0
 
     cdef int take(self, Target target, Peer peer, envelope_t *envelope, bytes message) except -1:
         cdef record_t record
@@ -386,6 +424,7 @@ cdef class Node:
         cdef uint64_t last = envelope.sequence + envelope.count - 1
         cdef uint64_t before
         cdef heard_t *heard
+        cdef bint goes_on
         if envelope.count == 0 or envelope.epoch < peer.epoch:
             self.late += envelope.count
             return envelope.count
@@ -398,12 +437,13 @@ cdef class Node:
         if last <= before:
             self.late += envelope.count
             return envelope.count
-        if heard.epoch != envelope.epoch or envelope.sequence != before + 1:
-            self.drop_partial((target.subject, peer.place))
+        goes_on = heard.epoch == envelope.epoch and envelope.sequence == before + 1
         heard.epoch = envelope.epoch
         heard.sequence = last
+        # Others may run from here on, and move what is heard
+        if not goes_on:
+            self.drop_partial((target.subject, peer.place))
         if envelope.sequence > before + 1:
-            # Others run from here on
             self.tell_gap(peer, target, 0 if envelope.flags & ENVELOPE_STARTS else envelope.sequence - before - 1)
             return 0
         self.late += before + 1 - envelope.sequence
@@ -456,11 +496,11 @@ cdef class Node:
         partial.data += record.data[:record.length]
         if not record.part & PART_GOES_ON:
             return self.take_whole(target, peer, partial)
-        if self.partial_len + PyByteArray_GET_SIZE(partial.data) > MAX_PARTS_LEN:
+        if self.partial_len + partial_len(partial) > MAX_PARTS_LEN:
             self.foreign += 1
-            return 0
+            return self.tell_gap(peer, target, 1)
         self.partials[place] = partial
-        self.partial_len += PyByteArray_GET_SIZE(partial.data)
+        self.partial_len += partial_len(partial)
         return 0
 
     cdef int take_whole(self, Target target, Peer peer, Partial partial) except -1:
@@ -479,7 +519,7 @@ cdef class Node:
     cdef Partial drop_partial(self, tuple place):
         cdef Partial partial = self.partials.pop(place, None)
         if partial is not None:
-            self.partial_len -= PyByteArray_GET_SIZE(partial.data)
+            self.partial_len -= partial_len(partial)
         return partial
 
     cdef int drop_partials(self, bytes subject, int64_t place) except -1:
@@ -590,7 +630,7 @@ cdef class Node:
     def claim_again(self, names):
         """Say once more that these names are those of connections here, where they are: others may have missed it."""
         cdef Target target
-        for name in names:
+        for name in names if self.hub is not None else ():
             if name in self.hub.stored:
                 target = self.target(TARGET_NAME, name)
                 self.say(target, RECORD_CLAIM, stamp_bytes(target.stamp))
@@ -625,11 +665,13 @@ cdef class Node:
 
     def retire(self, str name not None, uint64_t stamp):
         """Dissolve a group that was removed on another node, and retire its name."""
-        dissolve(self.hub, name, stamp)
+        if self.hub is not None:
+            dissolve(self.hub, name, stamp)
 
     def revive(self, str name not None):
         """Let a group be joined again that was created anew on another node."""
-        self.hub.retired.pop(name, None)
+        if self.hub is not None:
+            self.hub.retired.pop(name, None)
 
     # -- what is asked
 
@@ -637,6 +679,8 @@ cdef class Node:
         """The connections of a group or, by its path, of a service."""
         cdef Endpoint endpoint
         cdef Py_ssize_t count = 0
+        if self.hub is None:
+            return 0
         if kind == "group":
             group = self.hub.groups.get(name)
             return 0 if group is None else len(group)
@@ -663,6 +707,10 @@ cdef class Node:
 cdef tuple SUBJECT_KINDS = (b"g.", b"n.", b"s.", b"c.")
 
 cdef uint64_t MAX_AHEAD = 3600000000000  # nanoseconds
+
+
+cdef inline Py_ssize_t partial_len(Partial partial) noexcept:
+    return PARTIAL_LEN + PyBytes_GET_SIZE(partial.key) + PyByteArray_GET_SIZE(partial.data)
 
 
 cdef inline bytes stamp_bytes(uint64_t stamp):

@@ -1,8 +1,8 @@
 # A target is what other nodes are told of under one subject: a group, a connection's name, a service, all nodes or one.
 #
-# It exists while somebody is meant by it here, and a little longer, or while this node publishes to it. Numbers count what
-# this node said on the subject, and what it has heard there from each other node: what comes twice or late is dropped, and
-# what is missing is noticed.
+# It exists while somebody is meant by it here, and a little longer, and from when on this node publishes to it. Numbers
+# count what this node said on the subject, and what it has heard there from each other node: what comes twice or late
+# is dropped, and what is missing is noticed.
 
 cdef enum target_kind:
     TARGET_GROUP
@@ -63,6 +63,11 @@ cdef class Target:
         if heard is not NULL:
             self.heard_count -= 1
             heard[0] = self.heard[self.heard_count]
+
+    cdef void forget_all(self) noexcept:
+        free(self.heard)
+        self.heard = NULL
+        self.heard_count = 0
 
     cdef int reserve(self, size_t length) except -1:
         """Make room for an envelope of so many bytes."""
