@@ -25,7 +25,8 @@ def say(text: str, stream: TextIO | None) -> None:
     if stream is None:
         return
     try:
-        print(text, file=stream, flush=True)
+        # In one write, which nothing that other processes say can come into
+        print(f"{text}\n", end="", file=stream, flush=True)
     except BrokenPipeError:
         _silence(stream)
     except Exception:

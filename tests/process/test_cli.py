@@ -110,7 +110,7 @@ def test_every_option_of_the_server_reaches_it(served, chat):
         "--max-connections 1 --max-connections-per-address 2 --max-handshakes 3 --backlog 4 --fanout-threads 5 "
         "--kernel-backlog 11 --handshake-timeout 0.5 --keep-alive-timeout 6 --close-timeout 7 --slow-handler-time off "
         "--max-head-size 8 --max-head-fields 9 "
-        "--max-body-size 10"
+        "--max-body-size 10 --drain 12 --health"
     )
     assert cli.main(["run", str(chat), *arguments.split()]) == 0
     assert served.options == {
@@ -135,6 +135,8 @@ def test_every_option_of_the_server_reaches_it(served, chat):
         "max_head_size": 8,
         "max_head_fields": 9,
         "max_body_size": 10,
+        "drain": 12.0,
+        "health": True,
     }
 
 

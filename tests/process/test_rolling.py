@@ -87,7 +87,7 @@ async def test_sigterm_drains_where_that_was_asked_for(start, arguments):
     assert status == 0
 
 
-@pytest.mark.parametrize("arguments", [(), ("--workers", "2")])
+@pytest.mark.parametrize("arguments", [(), pytest.param(("--workers", "2"), marks=pytest.mark.slow)])
 async def test_a_second_signal_hurries(start, arguments):
     server = await start("--drain", "600", *arguments)
     await server.listens()
@@ -110,7 +110,7 @@ async def test_an_interrupt_does_not_drain(start):
     assert (await server.end())[2] == 0
 
 
-@pytest.mark.parametrize("arguments", [(), ("--workers", "2")])
+@pytest.mark.parametrize("arguments", [pytest.param((), marks=pytest.mark.slow), ("--workers", "2")])
 async def test_the_command_drains_and_waits_for_the_end(start, tell, arguments):
     server = await start("--drain", "0.5", *arguments)
     await server.listens()
