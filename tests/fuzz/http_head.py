@@ -112,6 +112,7 @@ class Server:
     proxies = TrustedProxies(["192.0.2.0/24"])
     closing = False
     refuses_upgrades = False
+    is_ready = True
     slow_handlers = SlowHandlers(None)
 
     def __init__(self) -> None:
