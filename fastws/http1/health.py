@@ -12,7 +12,10 @@ from .response import Response
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["health_service"]
+__all__ = ["LIVENESS", "health_service"]
+
+LIVENESS: Final = b"GET /healthz "
+"""How a request begins that a server answers even if it has no place for another connection."""
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 

@@ -15,7 +15,7 @@ from .._speedups import shut_down
 from .heads import encode_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from ..net.deadlines import Deadlines, Waiting
     from .response import Response
@@ -32,11 +32,16 @@ class Refusals:
     Args:
         deadlines: of the server.
         on_empty: called when the last of them has gone.
+        exceptions: what is answered to requests that begin so: a probe is to learn how the server is, and not that it
+            is full.
     """
 
-    def __init__(self, deadlines: Deadlines, on_empty: Callable[[], None]) -> None:
+    def __init__(
+        self, deadlines: Deadlines, on_empty: Callable[[], None], exceptions: Mapping[bytes, Response] | None = None
+    ) -> None:
         self._deadlines = deadlines
         self._on_empty = on_empty
+        self._exceptions = exceptions or {}
         self._refused: set[_Refused] = set()
 
     def __len__(self) -> int:
@@ -57,6 +62,11 @@ class Refusals:
         self._refused.add(refused)
         self._deadlines.set(refused, REFUSAL_TIMEOUT)
         transport.set_protocol(refused)
+
+    def answer(self, request: bytes, refusal: bytes) -> bytes:
+        """Return what answers a request that begins so."""
+        found = (answer for begin, answer in self._exceptions.items() if request.startswith(begin))
+        return next(map(_encode, found), refusal)
 
     def ended(self, refused: _Refused) -> None:
         """Forget a client that has gone."""
@@ -82,7 +92,7 @@ class _Refused(asyncio.Protocol):
         """Answer the beginning of the request and throw away the rest."""
         response, self._response = self._response, b""
         if response:
-            self._transport.write(response)
+            self._transport.write(self._refusals.answer(data, response))
             if self._transport.can_write_eof():
                 self._transport.write_eof()
 

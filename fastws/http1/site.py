@@ -18,9 +18,10 @@ from ..service.routing import Router
 from ..service.slowness import SlowHandlers
 from .forwarded import TrustedProxies
 from .heads import RETRY_AFTER, error_response
-from .health import health_service
+from .health import LIVENESS, health_service
 from .redaction import Redaction
 from .refusal import Refusals
+from .response import Response
 
 if TYPE_CHECKING:
     from .._speedups import Hub
@@ -105,7 +106,8 @@ class Site:
         self.loop = loop
         self.deadlines = Deadlines(loop)
         self.turns = Turns(loop)
-        self.refusals = Refusals(self.deadlines, self._note_end)
+        exceptions = {LIVENESS: Response("ok\n")} if self.options.health else {}
+        self.refusals = Refusals(self.deadlines, self._note_end, exceptions)
         for service in self.services:
             if service.upgrade is not None:
                 most = kernel_backlog.bytes_for(service.upgrade, self.options.kernel_backlog)

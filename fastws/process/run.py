@@ -157,11 +157,16 @@ class Ending:
 
     def drain(self, over: float | None = None, *, elsewhere: bool | None = None) -> None:
         """Drain it, which ends it."""
-        self._drain = self._loop.create_task(self._server.drain(over, elsewhere=elsewhere))
+        self._begin(self._server.drain(over, elsewhere=elsewhere))
 
     def yield_to(self, over: float) -> None:
         """Drain it for a successor, which ends it."""
-        self._drain = self._loop.create_task(self._server.yield_to(over))
+        self._begin(self._server.yield_to(over))
+
+    def _begin(self, draining: Coroutine[Any, Any, None]) -> None:
+        self._drain = self._loop.create_task(draining)
+        # Where it does not listen yet nothing else would end it
+        self._drain.add_done_callback(lambda _: self.close())
 
     def close(self) -> None:
         """End it, if nobody has asked for that yet."""

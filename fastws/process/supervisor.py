@@ -165,6 +165,14 @@ def _portable(name: str, value: Any) -> Any:
     raise ConfigurationError(f"{name}={value!r}: this cannot go to workers, which are processes of their own")
 
 
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 # What a worker says of an error, by its kind.
 _FAILURES: Final = {"usage": UsageError, "configuration": ConfigurationError, "failure": WorkerError}
 
@@ -341,6 +349,8 @@ class _Supervisor:
         self._listing = ""
         self._escalation = Escalation(options.drain is not None)
         self._restart_asked = asyncio.Event()
+        # nohup has the signal ignored
+        self._ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._status: Status
         self._notifier = Notifier.of_environment()
 
@@ -486,7 +496,10 @@ class _Supervisor:
     # --- Each is replaced.
 
     def _hung_up(self, _number: int) -> None:
-        """Have certificates read again, and all begin anew."""
+        """Have certificates read again, and all begin anew; or all end with the terminal that has gone."""
+        if self._ends_with_terminal and not _has_terminal():
+            self._close()
+            return
         if self._options.certfile is not None:
             self._tell("reload")  # those that it takes a while to replace
         self._status.ask()

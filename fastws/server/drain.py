@@ -46,20 +46,21 @@ class Drain:
     Args:
         site: of the server.
         over: seconds until the last one is closed.
-        grace: whether balancers have to notice first.
+        accepts: whether newcomers come here still: balancers are to notice first, and then upgrades are refused.
         elsewhere: whether clients are served elsewhere meanwhile.
 
     Attributes:
         elsewhere: likewise; it may turn out otherwise.
     """
 
-    def __init__(self, site: Site, over: float, *, grace: bool, elsewhere: bool) -> None:
+    def __init__(self, site: Site, over: float, *, accepts: bool, elsewhere: bool) -> None:
         self.elsewhere = elsewhere
         self._site = site
         self._over = over
         self._now = site.loop.time
         begin = self._now()
-        self._refusing_from = begin + min(GRACE_PART * over, LONGEST_GRACE) if grace else begin
+        self._accepts = accepts
+        self._noticed = begin + min(GRACE_PART * over, LONGEST_GRACE) if accepts else begin
         self._end = begin + over
         self._hurried: asyncio.Future[None] = site.loop.create_future()
 
@@ -68,9 +69,11 @@ class Drain:
         site = self._site
         site.is_ready = False
         site.retry_after = self._retry_after
-        await self._until(self._refusing_from)
-        site.refuses_upgrades = True
-        await self._close_paced(list(self._open_ones()))
+        await self._until(self._noticed)
+        site.refuses_upgrades |= self._accepts
+        # Again for the few whose handshakes were under way
+        while (connections := list(self._open_ones())) and not self._hurried.done():
+            await self._close_paced(connections)
 
     def hurry(self) -> None:
         """Close at once who is still there."""

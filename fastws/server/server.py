@@ -335,24 +335,24 @@ class Server:
             self._stop_listening()
         if elsewhere is None:
             elsewhere = self._is_served_elsewhere()
-        await self._drain_over(seconds, elsewhere, grace=not others_accept)
+        await self._drain_over(seconds, elsewhere, accepts=not others_accept)
 
     async def yield_to(self, over: float) -> None:
         """Drain in favour of a process that accepts at the same sockets: nobody has to notice, and all go there."""
         if self._is_ours("server.yield_to"):
             self._stop_listening()
-            await self._drain_over(over, elsewhere=True, grace=False)
+            await self._drain_over(over, elsewhere=True, accepts=False)
 
     def _is_served_elsewhere(self) -> bool:
         return bool(self._options.health or (self._relay is not None and self._relay.members.nodes))
 
-    async def _drain_over(self, seconds: float, elsewhere: bool, grace: bool) -> None:
+    async def _drain_over(self, seconds: float, elsewhere: bool, accepts: bool) -> None:
         if self._shutdown is None or (self._site.closing and self._draining is None):
             await self.close()
             return
         if self._draining is None:
             logger.info("draining over %g seconds: %d connections", seconds, self._site.connection_count())
-            self._drain = Drain(self._site, seconds, grace=grace, elsewhere=elsewhere)
+            self._drain = Drain(self._site, seconds, accepts=accepts, elsewhere=elsewhere)
             self._draining = self.loop.create_task(self._close_after(self._drain))
             self._draining.add_done_callback(_take_note)
         await asyncio.shield(self._draining)

@@ -102,7 +102,7 @@ def test_options_do_not_change():
 def test_the_page_on_deployment_tells_the_defaults():
     page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
     told = dict(re.findall(r"^\| `(\w+)` \| ([\w.]+) \|", page, re.MULTILINE))
-    assert len(told) == 12
+    assert len(told) == 14
     assert told == {name: str(getattr(ServerOptions, name)) for name in told}
 
 

@@ -244,6 +244,35 @@ async def test_the_end_comes_also_in_the_middle_of_a_restart(start):
     assert ("ERROR" in errors, status) == (False, 0)
 
 
+AT_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "fastws", *sys.argv[2:]])
+"""
+
+
+async def test_a_terminal_that_is_closed_ends_all(tmp_path):
+    (tmp_path / "chat.py").write_text(SERVICE)
+    ours, theirs = os.openpty()
+    arguments = [str(theirs), "run", "chat.py", "--port", "0", "--workers", "2"]
+    pipe = asyncio.subprocess.PIPE
+    command = [sys.executable, "-c", AT_TERMINAL, *arguments]
+    server = Workers(
+        await asyncio.create_subprocess_exec(
+            *command, cwd=tmp_path, stdout=pipe, stderr=pipe, pass_fds=[theirs], start_new_session=True
+        )
+    )
+    try:
+        os.close(theirs)
+        await server.listens()
+        client = await server.connect()
+        os.close(ours)
+        assert await says_goodbye(client, 1001) == "going away"
+        assert (await server.end())[1:] == ("", 0)
+    finally:
+        await server.clean_up()
+
+
 async def test_sockets_of_their_own_are_handed_on_with_all_who_wait_there(start, tell, tmp_path):
     (tmp_path / "chat.py").write_text(SERVICE)
     program = "import fastws; fastws.run('chat:Chat', port=0, workers=2, reuse_port=True, drain=0.2)"

@@ -88,6 +88,14 @@ async def test_health_is_not_told_unasked(serve):
     assert (await get(server, "/healthz")).startswith(b"HTTP/1.1 404 ")
 
 
+async def test_a_server_that_is_full_is_alive_and_not_ready(serve, connect):
+    server = await serve(Echo(), health=True, max_connections=1)
+    client = await connect(server)
+    assert (await get(server, "/healthz")).startswith(b"HTTP/1.1 200 ")
+    assert (await get(server, "/readyz")).startswith(b"HTTP/1.1 503 ")
+    assert await client.asks("hello") == "hello"
+
+
 async def test_balancers_notice_before_newcomers_do(serve, connect, draining):
     server = await serve(Echo(), health=True)
     await draining(server, over=FAR, refusing=False)
@@ -162,7 +170,7 @@ async def test_who_is_served_elsewhere_is_to_come_back_at_once(serve, connect, d
 async def test_the_moments_are_spread_evenly(count):
     loop = asyncio.get_running_loop()
     site = types.SimpleNamespace(loop=types.SimpleNamespace(time=lambda: 50.0, create_future=loop.create_future))
-    moments = Drain(site, 10.0, grace=False, elsewhere=True)._schedule([None] * count)
+    moments = Drain(site, 10.0, accepts=False, elsewhere=True)._schedule([None] * count)
     span = 10.0 * drain.PACED_PART / count
     for number, (moment, _, _) in enumerate(moments):
         assert span * number <= moment - 50.0 <= span * (number + 1)
@@ -179,7 +187,7 @@ async def test_one_whose_handler_is_suspended_comes_later(serve, connect, draini
     busy, *idle = [await connect(server) for _ in range(4)]
     busy.send("wait")
     await until(lambda: any(one.is_busy for one in server.connections(AsyncCommanded)))
-    drains = Drain(server._site, FAR, grace=False, elsewhere=True)
+    drains = Drain(server._site, FAR, accepts=False, elsewhere=True)
     waiting = [(0.0, number, one) for number, one in enumerate(server.connections(AsyncCommanded))]
     for _ in range(len(waiting)):
         drains._close_next(waiting)
@@ -189,6 +197,18 @@ async def test_one_whose_handler_is_suspended_comes_later(serve, connect, draini
     assert await busy.text() == "done"
     drains._close_next(waiting)
     await says_goodbye(busy)
+
+
+async def test_one_who_comes_in_the_middle_is_closed_too(serve, connect):
+    server = await serve(Watch())
+    first = await connect(server)
+    # As a worker does whose successor accepts already
+    drains = Drain(server._site, 0.3, accepts=False, elsewhere=True)
+    draining = asyncio.create_task(drains.run())
+    await until(lambda: not server._site.is_ready)
+    second = await connect(server)
+    await asyncio.gather(says_goodbye(first), says_goodbye(second))
+    await within(draining)
 
 
 async def test_one_that_stays_busy_is_closed_at_the_end(serve, connect, draining):
