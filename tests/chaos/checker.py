@@ -29,6 +29,7 @@ class Rules(NamedTuple):
         delivery: that a message takes at most.
         calm: after the end of all that was broken, until nothing of it is noticed any more.
         told: until a loss is told, likewise.
+        noticed: that an engine may stand still before a node says that it is away.
         after_up: that messages may still be lost when a node has come up.
     """
 
@@ -36,6 +37,7 @@ class Rules(NamedTuple):
     delivery: float = 6.0
     calm: float = 12.0
     told: float = 15.0
+    noticed: float = 6.0
     after_up: float = 0.0
 
 
@@ -176,9 +178,15 @@ def _certain(history: History, session: Session, rules: Rules) -> Iterator[tuple
         elif isinstance(event, Answered) and event.number in entering and event.result != "removed":
             target = entering[event.number].target
             if target not in history.fickle:
-                since.setdefault(target, event.at)
+                since.setdefault(target, _heard_of(history, rules, event.at))
     for target, begin in since.items():
         yield target, begin + rules.settled, end - rules.delivery
+
+
+def _heard_of(history: History, rules: Rules, at: float) -> float:
+    """Until when an engine knows of whom a node wants to hear: a connection that stands still carries that later."""
+    is_broken = any(broken.begin <= at + rules.settled and broken.end >= at for broken in history.broken)
+    return at + rules.noticed if is_broken else at
 
 
 def _end(history: History, session: Session) -> float:

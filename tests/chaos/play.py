@@ -16,7 +16,7 @@ QUIET_BEFORE = 9.0  # seconds in which nothing is broken yet
 BROKEN = 20.0  # seconds in which something new may be broken
 QUIET_AFTER = 4.0  # seconds in which nothing is broken any more, besides those of `Rules`
 LISTEN = 3.0  # seconds for the last messages
-MAX_DIALS = 100  # to find all workers of a node
+MAX_DIALS = 100  # of workers that are found already
 
 
 async def play(engine: str, seed: int, folder: Path, seconds: float = BROKEN) -> tuple[History, list[str]]:
@@ -89,17 +89,17 @@ async def _last(stage: Stage, history: History) -> None:
 
 
 async def _one_of_each(stage: Stage, history: History) -> list[Talk]:
-    """Connect to all workers of all nodes."""
+    """Connect to all workers of all nodes; all stay until each is found, or some would have more than their share."""
     found: dict[int, Talk] = {}
+    others: list[Talk] = []
     for node in stage.nodes:
-        for _ in range(MAX_DIALS):
+        while not set(node.pids()) <= set(found):
+            assert len(others) < MAX_DIALS, f"not all workers are found: {node.pids()}, {sorted(found)}"
             talk = await Talk.begin(node.port, f"probe.{len(history.sessions)}", history)
             if found.setdefault(talk.pid, talk) is not talk:
-                await talk.close()
-            if set(node.pids()) <= set(found):
-                break
-        else:
-            raise AssertionError(f"not all workers of a node are found: {node.pids()}, {sorted(found)}")
+                others.append(talk)
+    for talk in others:
+        await talk.close()
     return list(found.values())
 
 

@@ -140,6 +140,13 @@ def test_who_may_be_out_or_gone_misses_nothing(unsure):
     assert_finds(history(session(*events, **unsure), pushes=[push(1)]))
 
 
+def test_who_joins_while_something_is_broken_is_in_for_sure_when_that_would_be_noticed():
+    entered = [Asked(95.0, 1, "join", GROUP), Answered(95.1, 1, None)]
+    joined = Session("c1", "a", 0.0, 200.0, entered)
+    assert_finds(history(joined, pushes=[push(1, 100.0)], broken=[BROKEN]))
+    assert_finds(history(joined, pushes=[push(1, 103.0)], broken=[BROKEN]), "nobody was told")
+
+
 def test_whoever_is_in_nothing_for_sure_misses_nothing():
     assert_finds(history(session(), pushes=[push(1)], fickle={GROUP}))
 

@@ -20,6 +20,7 @@ from fastws.net.turns import Turns
 from fastws.options import ServerOptions
 from fastws.service.compile import compile
 from fastws.service.routing import Router
+from fastws.service.slowness import SlowHandlers
 
 from .inputs import join, pieces, split
 
@@ -110,6 +111,9 @@ class Server:
     deadlines = Deadlines()
     proxies = TrustedProxies(["192.0.2.0/24"])
     closing = False
+    refuses_upgrades = False
+    is_ready = True
+    slow_handlers = SlowHandlers(None)
 
     def __init__(self) -> None:
         self.loop = Loop()
