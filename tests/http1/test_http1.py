@@ -39,7 +39,14 @@ class Server:
         self.redaction = REDACTION
         self.proxies = None
         self.closing = False
+        self.is_ready = True
+        self.refuses_upgrades = False
+        self.retry_after = lambda: 5
         self.opened: list[tuple[str, Request, str | None, bytes]] = []
+
+    def begin_to_close(self) -> None:
+        self.closing = self.refuses_upgrades = True
+        self.is_ready = False
 
     def context_of(self, resource) -> contextvars.Context:
         return contextvars.copy_context()
@@ -898,7 +905,7 @@ async def test_an_idle_connection_closes_at_once_at_shutdown_and_a_busy_one_afte
     await idle.response()
     await busy.send(get("/notes/slow", close=False))
     await notes.started.wait()
-    server.closing = True
+    server.begin_to_close()
     for connection in list(server.http_connections):
         connection.shutdown()
     assert await idle.rest() == b""
@@ -909,14 +916,14 @@ async def test_an_idle_connection_closes_at_once_at_shutdown_and_a_busy_one_afte
 async def test_no_websocket_is_opened_at_shutdown(serve):
     server = await serve(Chat)
     client = await server.connect()
-    server.closing = True
+    server.begin_to_close()
     await client.send(get("/chat/a", *OPENING, close=False))
     assert (await client.rest()).startswith(b"HTTP/1.1 503 ")
 
 
 async def test_a_connection_that_comes_too_late_is_closed(serve):
     server = await serve(Chat)
-    server.closing = True
+    server.begin_to_close()
     client = Client(*await asyncio.open_connection(*server.address))
     assert await client.rest() == b""
 
