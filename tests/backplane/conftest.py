@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,21 @@ from fastws.backplane.redis import scout
 from ..kit.cluster import Exchange, Node, Talker, meshes
 from ..kit.engines import ENGINES, EngineServer, NatsServer, RedisServer, ValkeyServer
 
+FOLDER = Path(__file__).parent
 numbers = itertools.count(1)
+REAL = {"nats": NatsServer, "redis": RedisServer}
+
+
+@pytest.hookimpl(tryfirst=True)  # before they are chosen by their marks
+def pytest_collection_modifyitems(items):
+    """What a server of an engine does it does on one loop as on the other."""
+    for item in items:
+        if item.path.parent == FOLDER and "asyncio" in item.name and is_real(item):
+            item.add_marker(pytest.mark.slow)
+
+
+def is_real(item) -> bool:
+    return "server_of" in item.fixturenames or any(f"-{kind}" in item.name for kind in REAL)
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +94,6 @@ def shared_server(tmp_path_factory):
     yield shared_server
     for server in started.values():
         server.kill()
-
-
-REAL = {"nats": NatsServer, "redis": RedisServer}
 
 
 def make_cluster(kind: str, shared_server) -> Cluster:

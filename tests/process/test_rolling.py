@@ -139,6 +139,7 @@ async def test_a_worker_that_drains_leaves_newcomers_to_the_others(start):
 # What is refused
 
 
+@pytest.mark.slow
 async def test_who_serves_nothing_is_told_nothing(tell):
     other = await asyncio.create_subprocess_exec("sleep", "60")
     try:
@@ -165,6 +166,7 @@ async def test_who_has_no_workers_cannot_replace_them(start, tell):
     assert server.process.returncode is None
 
 
+@pytest.mark.slow
 async def test_who_waits_does_so_for_a_time(start, tell):
     server = await start("--drain", "600")
     await server.listens()
@@ -192,6 +194,7 @@ async def test_a_restart_runs_new_code_in_new_processes(start, tell, tmp_path):
     assert sorted(output[:2]) == sorted(f"stop {pid}" for pid in before)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_cannot_start_ends_the_restart_and_nobody_else(start, tell, tmp_path):
     server = await start("--workers", "2", "--drain", "0.2", "--close-timeout", "0.5")
     await server.listens()
@@ -208,6 +211,7 @@ async def test_a_worker_that_cannot_start_ends_the_restart_and_nobody_else(start
     assert await tell("reload", server.process.pid) == (0, "")
 
 
+@pytest.mark.slow
 async def test_one_that_dies_during_a_restart_is_started_again(start, tmp_path):
     server = await start("--workers", "2", "--drain", "1200", "--close-timeout", "0.5")
     await server.listens()
@@ -273,6 +277,7 @@ async def test_a_terminal_that_is_closed_ends_all(tmp_path):
         await server.clean_up()
 
 
+@pytest.mark.slow
 async def test_sockets_of_their_own_are_handed_on_with_all_who_wait_there(start, tell, tmp_path):
     (tmp_path / "chat.py").write_text(SERVICE)
     program = "import fastws; fastws.run('chat:Chat', port=0, workers=2, reuse_port=True, drain=0.2)"
