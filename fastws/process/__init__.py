@@ -4,8 +4,8 @@
 - `cli`, `command_line`: the command and its arguments. `reload`: it starts again when the code changes.
 - `loading`: services by their names.
 - `supervisor`, `worker`: the same service in several processes, and what one of them does. `control`: what they say.
-- `escalation`: what each signal that ends it means. `telling`, `status`: `fastws drain` and `fastws reload`, and how they
-  learn what became of it. `notify`, `activation`: what systemd is told, and the sockets that it gives.
+- `escalation`: what each signal that ends it means. `telling`, `status`: `fastws drain` and `fastws reload`, and how
+  they learn what became of it. `notify`, `activation`: what systemd is told, and the sockets that it gives.
 - `announcement`, `saying`: what is said on standard streams, as far as anybody hears it.
 
 It imports `server`, `backplane` and what is below. Who imports it: the package, for `run`, and `__main__`.

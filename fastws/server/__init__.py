@@ -1,7 +1,8 @@
 """The server that a user holds: services at an address, from their beginning to their end.
 
 - `server`: the `Server` and `serve`.
-- `lifecycle`: `on_start` and `on_stop`. `drain`: clients are closed one by one. `shutdown`: the end, step by step; `patience`: for how long it waits.
+- `lifecycle`: `on_start` and `on_stop`. `drain`: clients are closed one by one.
+- `shutdown`: the end, step by step; `patience`: for how long it waits.
 - `calls`: from other threads. `registry`: named connections and groups, as a mapping.
 - `signals`: which of them end a server. `loading`: what the command imports serves nothing by itself.
 

@@ -485,6 +485,9 @@ cdef class Node:
         cdef tuple place = (target.subject, peer.place)
         cdef Partial partial = self.drop_partial(place)
         if not record.part & PART_CONTINUES:
+            if partial is not None:
+                # Somebody pushed in the middle of it over there, and its rest has lost its beginning
+                self.tell_gap(peer, target, 0)
             partial = Partial.__new__(Partial)
             partial.kind = record.kind
             partial.policy = record.policy

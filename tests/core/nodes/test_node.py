@@ -205,6 +205,14 @@ async def test_parts_are_put_together_and_never_those_whose_beginning_is_missing
     await reads(node, "hello", "next")
 
 
+async def test_parts_that_others_come_between_are_a_gap(node):
+    node.received(b"p.g.g", envelope(record(b"outer", part=1)))
+    node.received(b"p.g.g", envelope(record(b"in", part=1), record(b"ner", part=2), sequence=2))
+    node.received(b"p.g.g", envelope(record(b"rest", part=2), record(b"next"), sequence=4))
+    await reads(node, "inner", "next")
+    assert [(target, missing) for _, target, missing in node.gaps] == [(("group", "g"), 0)]
+
+
 async def test_parts_that_never_end_are_bounded(node):
     piece = record(b"x" * (1 << 24), part=1)
     node.received(b"p.g.g", envelope(piece, sequence=1))
