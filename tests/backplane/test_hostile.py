@@ -186,6 +186,7 @@ async def test_who_speaks_again_where_nobody_is_any_more_here_has_lost_nothing(e
     await one.ask("group g second")
     assert await two.hears() == "second"
     await two.ask("group g unheard")
+    nodes[1].call(nodes[1].relay.flush)
     await one.ask("join g")
     await two.ask("group g heard")
     assert await one.hears() == "heard"  # and what was said while nobody was here is none of its affair
