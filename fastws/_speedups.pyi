@@ -603,10 +603,6 @@ class Target:
         """Under which engines know it."""
 
 @final
-class Partial:
-    """What has come of a message in parts."""
-
-@final
 class Peer:
     """Another node."""
 
@@ -617,25 +613,22 @@ class Peer:
     def epoch(self) -> int:
         """As its `Node.epoch`."""
 
+@final
+class Partial:
+    """What has come of a message in parts."""
+
+@final
+class Partials:
+    """All of them, bounded."""
+
 @disjoint_base
-class Node:
-    """What happens per push and per message between this process and others; `backplane.relay` has the rest.
-
-    It is what an engine calls, a `backplane.base.Receiver`. Counters tell what became of records: pushes, and what
-    else one node says to others.
-
-    Args:
-        hub: whose connections others reach.
-        engine: a `backplane.base.Backplane`.
-        prefix: of all subjects.
-    """
+class Voice:
+    """What a node says to others, and what it wants of them; a part of `Node`."""
 
     node: bytes
     """The id of this process, which no other has: 16 hexadecimal digits."""
     is_up: bool
     """Whether the engine takes messages."""
-    foreign: int
-    """Messages and records of others that no version known here wrote; they are skipped."""
 
     def __new__(cls, hub: Hub, engine: Any, prefix: bytes, *args: Any, **kwargs: Any) -> Self: ...
     @property
@@ -653,6 +646,35 @@ class Node:
     @property
     def lost(self) -> int:
         """Records that could not be."""
+    def go_up(self) -> None:
+        """Publish from now on, messages as large as the engine takes now."""
+    def next_epoch(self) -> None:
+        """Have others know that some of what was said is missing."""
+    def linger(self, *, over: bool = False) -> None:
+        """Unsubscribe from what nobody here was meant by for 2 s, or, if that is over, from all of it."""
+    def flush(self) -> None:
+        """Hand over what collected in this turn."""
+    def subscriptions(self) -> list[bytes]:
+        """Return all subjects that are wanted."""
+    def wants(self, subject: bytes) -> bool:
+        """Tell whether a subject is."""
+
+@disjoint_base
+class Node(Voice):
+    """What happens per push and per message between this process and others; `backplane.relay` has the rest.
+
+    It is what an engine calls, a `backplane.base.Receiver`. Counters tell what became of records: pushes, and what
+    else one node says to others.
+
+    Args:
+        hub: whose connections others reach.
+        engine: a `backplane.base.Backplane`.
+        prefix: of all subjects.
+    """
+
+    foreign: int
+    """Messages and records of others that no version known here wrote; they are skipped."""
+
     @property
     def heard(self) -> int:
         """Records of others that were taken."""
@@ -666,24 +688,12 @@ class Node:
         """Be the node of the hub: all that is there already can be reached from now on."""
     def end(self) -> None:
         """Be it no longer."""
-    def go_up(self) -> None:
-        """Publish from now on, messages as large as the engine takes now."""
-    def next_epoch(self) -> None:
-        """Have others know that some of what was said is missing."""
-    def linger(self, *, over: bool = False) -> None:
-        """Unsubscribe from what nobody here was meant by for 2 s, or, if that is over, from all of it."""
-    def flush(self) -> None:
-        """Hand over what collected in this turn."""
     def say_all(self, data: bytes) -> None:
         """Tell all nodes something, which comes to their `on_control`."""
     def say_to(self, node: bytes, data: bytes) -> None:
         """Likewise one of them."""
     def received(self, subject: bytes, payload: bytes) -> None:
         """Take a message of another node."""
-    def subscriptions(self) -> list[bytes]:
-        """Return all subjects that are wanted."""
-    def wants(self, subject: bytes) -> bool:
-        """Tell whether a subject is."""
     def wanted(self, subject: bytes) -> None:
         """Note that another node wants a subject."""
     def forget_peer(self, node: bytes) -> None:

@@ -220,7 +220,10 @@ include "core/nodes/resp.pxi"           # the protocol of Redis and Valkey; like
 include "core/nodes/envelope.pxi"       # what nodes say to each other, as bytes
 include "core/nodes/target.pxi"         # what others are told of under one subject
 include "core/nodes/links.pxi"          # what workers of one machine say to each other
-include "core/nodes/node.pxi"           # what is said here reaches others, and what they say those here
+include "core/nodes/parts.pxi"          # what has come of messages in parts
+include "core/nodes/serving.pxi"        # what others say to the connections here
+include "core/nodes/voice.pxi"          # what a node says, and what it wants of others
+include "core/nodes/node.pxi"           # whom it hears, what is missing, and whose a name is
 
 include "core/checks.pxi"               # what holds in between, asked in debug builds
 include "core/probe.pxi"                # the parts alone, for tests and measuring

@@ -116,8 +116,9 @@ class Function(NamedTuple):
     lines: list[str]
 
 
-_SIGNATURE = re.compile(r"^( *)(?:cdef|cpdef|def|async def) (?:inline )?[\w *.]*?(\w+)\(")
-_OF_MODULE = re.compile(r"^(?:cdef|cpdef) (?:inline )?[\w *]*?(\w+)\(", re.MULTILINE)
+# A class that inherits looks like one
+_SIGNATURE = re.compile(r"^( *)(?:cdef|cpdef|def|async def) (?!class )(?:inline )?[\w *.]*?(\w+)\(")
+_OF_MODULE = re.compile(r"^(?:cdef|cpdef) (?!class )(?:inline )?[\w *]*?(\w+)\(", re.MULTILINE)
 
 
 def parts() -> list[Path]:
@@ -159,9 +160,7 @@ def test_the_calls_that_go_upwards_are_those_that_are_told() -> None:
     functions = [function for function in functions_of_core() if "." not in function.name]
     places = {}
     for path in parts():
-        for name in re.findall(
-            r"^(?:cdef|cpdef) (?:inline )?[\w *]*?(\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE
-        ):
+        for name in _OF_MODULE.findall(path.read_text(encoding="utf-8")):
             places[name] = path.stem
     found = set()
     for function in functions:

@@ -44,9 +44,6 @@ class Members:
         self._heard: dict[str, float] = {}
         self._expected: set[str] = set()
 
-    def __len__(self) -> int:
-        return len(self._hellos)
-
     def __contains__(self, node: object) -> bool:
         return node in self._hellos
 

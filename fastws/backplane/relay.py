@@ -297,11 +297,11 @@ class Relay(Node):
         """See whether this node is the one; while the engine is away nobody can know better than before."""
         if self.hub is None or not self._settled.is_set() or not self.is_up:
             return
-        if self.members.is_first() and not self.leads and not at_once:
+        leads = self.members.is_first()
+        if leads and not self.leads and not at_once:
             # Those who end together do not pass it on to each other
             self._loop.call_later(TAKE_OVER, self._elect, True)
             return
-        leads = self.members.is_first()
         if leads != self.leads:
             self.leads = leads
             for tell in list(self._leads):

@@ -39,9 +39,6 @@ class Retirements:
         self._words: OrderedDict[str, Word] = OrderedDict()
         self.digest = 0
 
-    def __len__(self) -> int:
-        return len(self._words)
-
     def take(self, word: Word) -> bool:
         """Note a word; returns whether it is news."""
         before = self._words.get(word.name)

@@ -53,18 +53,10 @@ class Lifecycle:
         for service in self._started:
             handler = service.handlers.get("on_start_once")
             if handler is not None:
-                self._lead_service(service, handler)
-
-    def _lead_service(self, service: Service, handler: Handler) -> None:
-        try:
-            task = self._call(service, handler)
-        except Exception:
-            logger.exception("%s failed", handler.label)
-            return
-        if task is not None:
-            self._once.add(task)
-            task.add_done_callback(self._once.discard)
-            self._keep(handler, task)
+                begun = self._begin(service, handler)
+                if begun is not None:
+                    self._once.add(begun)
+                    begun.add_done_callback(self._once.discard)
 
     def tell(self, state: str, node: str | None, target: tuple[str, str] | None, missing: int) -> None:
         """Tell the services what became of the way to other nodes."""
@@ -72,16 +64,20 @@ class Lifecycle:
         for service in self._started:
             handler = service.handlers.get("on_backplane")
             if handler is not None:
-                self._tell_service(service, handler, told)
+                self._begin(service, handler, told)
 
-    def _tell_service(self, service: Service, handler: Handler, told: dict[str, object]) -> None:
+    def _begin(
+        self, service: Service, handler: Handler, given: dict[str, Any] | None = None
+    ) -> asyncio.Future[Any] | None:
+        """Call a handler whose failure is only told; what it awaits goes on in the background."""
         try:
-            task = self._call(service, handler, told)
+            task = self._call(service, handler, given)
         except Exception:
             logger.exception("%s failed", handler.label)
-            return
+            return None
         if task is not None:
             self._keep(handler, task)
+        return task
 
     def _keep(self, handler: Handler, task: asyncio.Future[Any]) -> None:
         self.background.add(task)

@@ -66,6 +66,11 @@ class Cluster:
     def part(self) -> Backplane:
         return self.exchange.part() if self.exchange is not None else engine_of(self.url)
 
+    async def serve(self, count: int, **options) -> tuple[list[Node], list[Talker]]:
+        """Some nodes, and a client of each."""
+        nodes = await self.begin(count, **options)
+        return nodes, await self.clients_of(*nodes)
+
     async def clients_of(self, *nodes: Node) -> list[Talker]:
         clients = [await node.client() for node in nodes]
         self.clients += clients

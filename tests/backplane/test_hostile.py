@@ -175,8 +175,7 @@ async def test_a_gap_whose_size_nobody_knows_has_none(heard, connect):
 
 
 async def test_who_speaks_again_where_nobody_is_any_more_here_has_lost_nothing(exchanging):
-    nodes = await exchanging.begin(2)
-    one, two = await exchanging.clients_of(*nodes)
+    nodes, (one, two) = await exchanging.serve(2)
     for client in (one, two):
         await client.ask("join g")
     await one.ask("group g first")

@@ -20,7 +20,7 @@ from ..kit.services import Echo
 
 
 async def test_a_push_to_a_group_reaches_its_members_on_all_nodes_once(cluster):
-    one, two, three = await cluster.clients_of(*await cluster.begin(3))
+    _, (one, two, three) = await cluster.serve(3)
     await one.ask("join g")
     await two.ask("join g")
     assert await one.ask("group g hello") == "True"
@@ -31,7 +31,7 @@ async def test_a_push_to_a_group_reaches_its_members_on_all_nodes_once(cluster):
 
 @pytest.mark.parametrize("empty_cluster", ["mesh", "exchange"], indirect=True)  # others take a moment
 async def test_a_member_hears_what_is_said_after_it_was_told_that_it_is_in(cluster):
-    one, two = await cluster.clients_of(*await cluster.begin(2))
+    _, (one, two) = await cluster.serve(2)
     for number in range(50):
         await one.ask(f"join g{number}")
         await two.ask(f"group g{number} {number}")
@@ -39,7 +39,7 @@ async def test_a_member_hears_what_is_said_after_it_was_told_that_it_is_in(clust
 
 
 async def test_who_left_a_group_hears_nothing(cluster):
-    one, two = await cluster.clients_of(*await cluster.begin(2))
+    _, (one, two) = await cluster.serve(2)
     await one.ask("join g")
     await one.ask("leave g")
     await two.ask("group g unheard")
@@ -57,7 +57,7 @@ async def test_a_broadcast_reaches_the_clients_of_the_service_on_all_nodes(clust
 
 
 async def test_texts_and_bytes_arrive_as_they_were(cluster):
-    one, two = await cluster.clients_of(*await cluster.begin(2))
+    _, (one, two) = await cluster.serve(2)
     await one.ask("join g")
     for text in ("", "äöü €", "𝄞" * 100, "x" * 70_000, "ü" * 300_000):
         await two.ask(f"group g {text}")
@@ -67,7 +67,7 @@ async def test_texts_and_bytes_arrive_as_they_were(cluster):
 
 
 async def test_any_name_may_be_that_of_a_group(cluster):
-    one, two = await cluster.clients_of(*await cluster.begin(2))
+    _, (one, two) = await cluster.serve(2)
     for name in ("a.b", "*", ">", "=41", "A", "\x00", "ä", "\r\n", "=", "x" * 5000, "y" * 200 + "."):
         await one.ask(f"join {name}")
         heard = asyncio.ensure_future(hears_at_last(one, f"to-{name}"))
@@ -84,8 +84,7 @@ async def hears_at_last(client: Talker, text: str) -> None:
 
 
 async def test_what_one_node_says_to_a_target_comes_in_order(cluster):
-    nodes = await cluster.begin(2)
-    one, two = await cluster.clients_of(*nodes)
+    nodes, (one, two) = await cluster.serve(2)
     await one.ask("join g")
     await one.ask("store me")
 
@@ -105,7 +104,7 @@ async def test_what_one_node_says_to_a_target_comes_in_order(cluster):
 
 
 async def test_a_push_to_a_name_finds_it_on_any_node(cluster):
-    one, two, three = await cluster.clients_of(*await cluster.begin(3))
+    _, (one, two, three) = await cluster.serve(3)
     await two.ask("store bob")
     await one.ask("name bob from-one")
     await three.ask("name bob from-three")
@@ -113,8 +112,7 @@ async def test_a_push_to_a_name_finds_it_on_any_node(cluster):
 
 
 async def test_a_later_holder_of_a_name_on_another_node_replaces_the_earlier(cluster):
-    nodes = await cluster.begin(2)
-    one, two = await cluster.clients_of(*nodes)
+    nodes, (one, two) = await cluster.serve(2)
     await one.ask("store bob")
     await two.ask("store bob")
     await until(lambda: not nodes[0].call(lambda: "bob" in nodes[0].server.stored))
@@ -127,8 +125,7 @@ async def test_a_later_holder_of_a_name_on_another_node_replaces_the_earlier(clu
 
 
 async def test_nodes_that_take_a_name_at_once_agree_on_one(cluster):
-    nodes = await cluster.begin(3)
-    clients = await cluster.clients_of(*nodes)
+    nodes, (clients) = await cluster.serve(3)
     names = [f"name-{number}" for number in range(30)]
     for name in names:
         for client in clients:
@@ -145,8 +142,7 @@ async def test_nodes_that_take_a_name_at_once_agree_on_one(cluster):
 
 
 async def test_a_name_is_forgotten_wherever_it_is(cluster):
-    nodes = await cluster.begin(2)
-    one, two = await cluster.clients_of(*nodes)
+    nodes, (one, two) = await cluster.serve(2)
     await two.ask("store bob")
     await one.ask("forget bob")
     await until(lambda: not nodes[1].call(lambda: "bob" in nodes[1].server.stored))
@@ -155,8 +151,7 @@ async def test_a_name_is_forgotten_wherever_it_is(cluster):
 
 
 async def test_a_name_goes_with_its_connection(cluster):
-    nodes = await cluster.begin(2)
-    one, two = await cluster.clients_of(*nodes)
+    nodes, (one, two) = await cluster.serve(2)
     await two.ask("store bob")
     await two.close()
     await until(lambda: not nodes[1].server.loop.is_closed() and not nodes[1].call(lambda: nodes[1].server.stored))
@@ -167,8 +162,7 @@ async def test_a_name_goes_with_its_connection(cluster):
 
 
 async def test_a_group_is_removed_on_all_nodes_and_those_that_begin_later(cluster):
-    nodes = await cluster.begin(2)
-    one, two = await cluster.clients_of(*nodes)
+    nodes, (one, two) = await cluster.serve(2)
     await one.ask("join g")
     await two.ask("join g")
     assert await two.ask("remove g") == "True"
@@ -181,8 +175,7 @@ async def test_a_group_is_removed_on_all_nodes_and_those_that_begin_later(cluste
 
 
 async def test_a_group_that_is_created_anew_is_so_on_all_nodes(cluster):
-    nodes = await cluster.begin(2)
-    one, two = await cluster.clients_of(*nodes)
+    nodes, (one, two) = await cluster.serve(2)
     await one.ask("join g")
     await two.ask("remove g")
     await until(lambda: nodes[0].call(lambda: "g" in nodes[0].server._hub.retired))
@@ -209,7 +202,7 @@ async def begin_one_more(cluster) -> Node:
 
 
 async def test_connections_are_closed_wherever_they_are(cluster):
-    one, two, three = await cluster.clients_of(*await cluster.begin(3))
+    _, (one, two, three) = await cluster.serve(3)
     await two.ask("store bob")
     await three.ask("join g")
     await one.ask("close_name bob")
@@ -222,8 +215,7 @@ async def test_connections_are_closed_wherever_they_are(cluster):
 
 
 async def test_all_nodes_are_counted(cluster):
-    nodes = await cluster.begin(3)
-    one, two, _ = await cluster.clients_of(*nodes)
+    nodes, (one, two, _) = await cluster.serve(3)
     await one.ask("join g")
     await two.ask("join g")
     await two.ask("store bob")
@@ -235,8 +227,7 @@ async def test_all_nodes_are_counted(cluster):
 
 
 async def test_an_answer_says_when_a_node_gave_none(cluster):
-    nodes = await cluster.begin(2)
-    one, two = await cluster.clients_of(*nodes)
+    nodes, (one, two) = await cluster.serve(2)
     await one.ask("join g")
     nodes[1].server.loop.call_soon_threadsafe(time.sleep, 1.5)
     assert await one.ask("count g") == "Count(1, complete=False)"
@@ -308,8 +299,7 @@ async def test_while_the_engine_is_away_local_work_goes_on_and_pushes_say_so(exc
 
 
 async def test_names_are_claimed_again_after_the_engine_was_away(exchanging):
-    nodes = await exchanging.begin(2)
-    one, two = await exchanging.clients_of(*nodes)
+    nodes, (one, two) = await exchanging.serve(2)
     await one.ask("store bob")
     nodes[0].call(nodes[0].engine.cut)
     await two.ask("store bob")
@@ -320,8 +310,7 @@ async def test_names_are_claimed_again_after_the_engine_was_away(exchanging):
 
 
 async def test_removals_are_told_after_the_engine_was_away(exchanging):
-    nodes = await exchanging.begin(2)
-    one, _ = await exchanging.clients_of(*nodes)
+    nodes, (one, _) = await exchanging.serve(2)
     nodes[1].call(nodes[1].engine.cut)
     await one.ask("join g")
     await one.ask("remove g")
@@ -330,8 +319,7 @@ async def test_removals_are_told_after_the_engine_was_away(exchanging):
 
 
 async def test_what_is_missing_is_told_with_its_target_and_number(exchanging):
-    nodes = await exchanging.begin(2)
-    one, two = await exchanging.clients_of(*nodes)
+    nodes, (one, two) = await exchanging.serve(2)
     await two.ask("join g")
     await one.ask("group g first")
     assert await two.hears() == "first"
@@ -347,8 +335,7 @@ async def test_what_is_missing_is_told_with_its_target_and_number(exchanging):
 
 async def test_what_comes_twice_is_pushed_once(exchanging):
     exchanging.exchange.copies = 2
-    nodes = await exchanging.begin(2)
-    one, two = await exchanging.clients_of(*nodes)
+    nodes, (one, two) = await exchanging.serve(2)
     await two.ask("join g")
     for number in range(10):
         await one.ask(f"group g {number}")
@@ -360,8 +347,7 @@ async def test_what_comes_twice_is_pushed_once(exchanging):
 
 
 async def test_what_there_was_no_room_for_is_told(exchanging):
-    nodes = await exchanging.begin(2)
-    one, two = await exchanging.clients_of(*nodes)
+    nodes, (one, two) = await exchanging.serve(2)
     await two.ask("join g")
     await one.ask("group g first")
     assert await two.hears() == "first"
@@ -389,8 +375,7 @@ async def test_a_node_that_stood_still_learns_that_it_is_late(exchanging, monkey
 
 
 async def test_a_message_larger_than_the_engine_takes_comes_in_parts(exchanging):
-    nodes = await exchanging.begin(2)
-    one, two = await exchanging.clients_of(*nodes)
+    nodes, (one, two) = await exchanging.serve(2)
     await two.ask("join g")
     nodes[0].call(lambda: setattr(nodes[0].engine, "max_payload", 1000))
     nodes[0].call(nodes[0].engine.cut)
@@ -403,8 +388,7 @@ async def test_a_message_larger_than_the_engine_takes_comes_in_parts(exchanging)
 
 
 async def test_a_message_of_which_a_part_is_missing_is_not_pushed(exchanging):
-    nodes = await exchanging.begin(2)
-    one, two = await exchanging.clients_of(*nodes)
+    nodes, (one, two) = await exchanging.serve(2)
     await two.ask("join g")
     nodes[0].call(lambda: setattr(nodes[0].engine, "max_payload", 1000))
     nodes[0].call(nodes[0].engine.cut)
@@ -420,8 +404,7 @@ async def test_a_message_of_which_a_part_is_missing_is_not_pushed(exchanging):
 
 
 async def test_a_message_larger_than_any_number_of_parts_may_be_is_not_published(exchanging):
-    nodes = await exchanging.begin(2)
-    one, two = await exchanging.clients_of(*nodes)
+    nodes, (one, two) = await exchanging.serve(2)
     await two.ask("join g")
     nodes[0].call(lambda: setattr(nodes[0].engine, "max_payload", 1000))
     nodes[0].call(nodes[0].engine.cut)
@@ -464,8 +447,7 @@ async def test_a_subject_is_wanted_while_anybody_is_in_and_a_little_longer(excha
 
 
 async def test_several_pushes_to_one_target_in_a_turn_are_one_message(exchanging):
-    nodes = await exchanging.begin(2)
-    one, two = await exchanging.clients_of(*nodes)
+    nodes, (one, two) = await exchanging.serve(2)
     await two.ask("join g")
     before = len(nodes[0].engine.published)
     nodes[0].call(lambda: [fastws.ws.push_text_to_group("g", str(number)) for number in range(100)])

@@ -472,3 +472,25 @@ cdef Py_ssize_t close_members(Members members, int code, str reason) except -1:
     for connection in members.snapshot():
         closed += start_close(connection, code, reason)
     return closed
+
+
+def counted(group, to):
+    """For ws.count: the node or None, what is counted, and how many connections of it are here."""
+    cdef Endpoint endpoint
+    cdef list endpoints
+    cdef Hub hub
+    if group is not None:
+        hub = hub_here("count")
+        name = own_name(group, "group")
+        found = hub.groups.get(name)
+        return hub.node, "group", name, 0 if found is None else len(found)
+    endpoint = current_endpoint("count") if to is None else None
+    endpoints = [endpoint] if endpoint is not None else list(endpoints_of(to, "count"))
+    endpoint = endpoints[0]
+    return endpoint.hub.node, "service", endpoint.path, len(Connections(endpoints))
+
+
+def located(name):
+    """For ws.locate: the node or None, and whether a connection here has the name."""
+    cdef Hub hub = hub_here("locate")
+    return hub.node, own_name(name, "connection") in hub.stored

@@ -179,6 +179,16 @@ cdef object put_key(object key, record_t *record):
     return data
 
 
+cdef inline bytes stamp_bytes(uint64_t stamp):
+    cdef uint8_t raw[8]
+    put_le(raw, stamp, 8)
+    return raw[:8]
+
+
+cdef inline uint64_t get_stamp(const record_t *record) noexcept:
+    return get_le(record.data, 8) if record.length == 8 else 0
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Subjects
 
