@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from ..address import TLS_PARAMETERS, Address, Server
-from ..session import ConversationError, Wire, reason_of
+from ..session import ConversationError, Wire, reason_of, wait_for
 from .conversation import Conversation, pairs
 from .slots import SLOTS
 
@@ -96,7 +96,7 @@ class Scout:
 
     async def _try(self, server: Server, reasons: dict[str, None]) -> Topology | None:
         try:
-            return await asyncio.wait_for(self._look_at(server), ASK_TIMEOUT)
+            return await wait_for(self._look_at(server), ASK_TIMEOUT)
         except Exception as error:
             reasons[reason_of(error)] = None
             return None
@@ -149,7 +149,7 @@ class Scout:
     # --- Sentinels.
 
     async def _ask_sentinels(self) -> Topology:
-        asked = (asyncio.wait_for(self._ask_sentinel(server), ASK_TIMEOUT) for server in self.sentinels)
+        asked = (wait_for(self._ask_sentinel(server), ASK_TIMEOUT) for server in self.sentinels)
         answers = await asyncio.gather(*asked, return_exceptions=True)
         # One that was cut off from the others has missed a failover: the greatest epoch is the latest
         known = sorted((answer for answer in answers if isinstance(answer, tuple)), key=lambda answer: answer[0])
