@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import ipaddress
 import os
 import random
 import ssl
@@ -193,7 +192,7 @@ class Wire(asyncio.Protocol):
         """
         # uvloop tries one address after the other; where there is one, a race only leaves a socket behind if it ends
         # at the wrong moment
-        eyeballs = isinstance(self._loop, asyncio.BaseEventLoop) and not _is_address(self.server.host)
+        eyeballs = isinstance(self._loop, asyncio.BaseEventLoop) and not self.server.has_address
         options: dict[str, Any] = {"happy_eyeballs_delay": EYEBALLS_DELAY} if eyeballs else {}
         if tls is not None:
             options.update(ssl=tls, server_hostname=self.server.tls_name)
@@ -536,13 +535,6 @@ async def cancelled(task: asyncio.Future[Any]) -> None:
     if not task.done():
         task.cancel()
         await asyncio.wait((task,))
-
-
-def _is_address(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)
-        return True
-    return False
 
 
 def reason_of(error: BaseException) -> str:
