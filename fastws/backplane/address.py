@@ -8,6 +8,8 @@ before an ``@``, or the value of a parameter.
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import ssl
 from collections.abc import Collection
@@ -42,6 +44,14 @@ class Server:
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     name: str | None = None
+
+    @property
+    def has_address(self) -> bool:
+        """Whether its host is an address, and no name."""
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(self.host)
+            return True
+        return False
 
     @property
     def tls_name(self) -> str:

@@ -7,7 +7,6 @@ password, a token in place of the user, the file of an nkey's seed (``?nkey=``),
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import random
 import ssl
@@ -286,16 +285,8 @@ def _discovered(place: object, asked: Server) -> Server | None:
     except ValueError:
         return None
     # The certificate of a cluster is for its name, and an address of a part of it not in there
-    name = (asked.name or asked.host) if _is_address(server.host) and not _is_address(asked.host) else None
+    name = asked.tls_name if server.has_address and not asked.has_address else None
     return replace(asked, host=server.host, port=server.port, name=name)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _printable(text: bytes) -> str:

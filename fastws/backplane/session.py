@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import ipaddress
 import os
 import random
 import ssl
@@ -27,7 +26,16 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from ..logs import Log
 from .address import Server
 
-__all__ = ["Conversation", "ConversationError", "Session", "Speaker", "Wire", "reason_of"]
+__all__ = [
+    "Conversation",
+    "ConversationError",
+    "Session",
+    "Speaker",
+    "Wire",
+    "cancelled",
+    "reason_of",
+    "wait_for",
+]
 
 GREETING_TIMEOUT: Final = 5.0  # seconds, to dial and to be let in
 OPEN_TIMEOUT: Final = 5.0  # seconds that `open` waits for the first attempt
@@ -184,7 +192,7 @@ class Wire(asyncio.Protocol):
         """
         # uvloop tries one address after the other; where there is one, a race only leaves a socket behind if it ends
         # at the wrong moment
-        eyeballs = isinstance(self._loop, asyncio.BaseEventLoop) and not _is_address(self.server.host)
+        eyeballs = isinstance(self._loop, asyncio.BaseEventLoop) and not self.server.has_address
         options: dict[str, Any] = {"happy_eyeballs_delay": EYEBALLS_DELAY} if eyeballs else {}
         if tls is not None:
             options.update(ssl=tls, server_hostname=self.server.tls_name)
@@ -198,7 +206,7 @@ class Wire(asyncio.Protocol):
             TimeoutError: that took too long.
         """
         try:
-            return await _wait_for(awaitable, timeout, self.lost)
+            return await wait_for(awaitable, timeout, self.lost)
         except asyncio.TimeoutError:
             if self.lost.done():
                 raise ConversationError(self.lost.result()) from None
@@ -363,13 +371,13 @@ class Session:
         """Begin; returns after the first round of attempts, in 5 s at most."""
         self._task = asyncio.ensure_future(self._run())
         with contextlib.suppress(asyncio.TimeoutError):
-            await _wait_for(self._tried.wait(), OPEN_TIMEOUT)
+            await wait_for(self._tried.wait(), OPEN_TIMEOUT)
 
     async def close(self) -> None:
         """End; the server has what was sent, if it takes that within 2 s."""
         wire, self._wire = self._wire, None
         if self._task is not None:
-            await _cancelled(self._task)
+            await cancelled(self._task)
         if wire is not None:
             with contextlib.suppress(ConversationError, asyncio.TimeoutError):
                 await wire.barrier(CLOSE_TIMEOUT)
@@ -462,7 +470,7 @@ class Session:
         raise ConversationError("; ".join(sorted(reasons)) or "no server is known")
 
     async def _candidates(self) -> list[Server]:
-        servers = await _wait_for(self._speaker.servers(), GREETING_TIMEOUT)
+        servers = await wait_for(self._speaker.servers(), GREETING_TIMEOUT)
         return sorted(servers, key=lambda server: server == self._last)
 
     async def _try(self, server: Server, reasons: dict[str, None]) -> Wire | None:
@@ -504,7 +512,7 @@ class Session:
             await asyncio.sleep(0)
 
 
-async def _wait_for(awaitable: Awaitable[_T], timeout: float | None, *ends: asyncio.Future[Any]) -> _T:
+async def wait_for(awaitable: Awaitable[_T], timeout: float | None, *ends: asyncio.Future[Any]) -> _T:
     """Await as long as `timeout`, and until one of `ends` is done.
 
     That of asyncio loses a cancellation that comes together with the result, before Python 3.12.
@@ -518,22 +526,15 @@ async def _wait_for(awaitable: Awaitable[_T], timeout: float | None, *ends: asyn
         if task.done():
             return task.result()
     finally:
-        await _cancelled(task)
+        await cancelled(task)
     raise asyncio.TimeoutError
 
 
-async def _cancelled(task: asyncio.Future[Any]) -> None:
+async def cancelled(task: asyncio.Future[Any]) -> None:
     """Cancel, and wait until it has ended."""
     if not task.done():
         task.cancel()
         await asyncio.wait((task,))
-
-
-def _is_address(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)
-        return True
-    return False
 
 
 def reason_of(error: BaseException) -> str:

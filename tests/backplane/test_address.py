@@ -42,6 +42,13 @@ def test_the_host_of_an_ipv6_address_has_no_brackets():
 
 
 @pytest.mark.parametrize(
+    ("host", "is_one"), [("127.0.0.1", True), ("::1", True), ("fe80::1%eth0", True), ("localhost", False), ("1", False)]
+)
+def test_a_host_is_an_address_or_a_name(host, is_one):
+    assert Server(host, 7).has_address is is_one
+
+
+@pytest.mark.parametrize(
     ("url", "credentials"),
     [
         ("nats://a", [(None, None)]),

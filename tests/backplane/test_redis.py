@@ -10,12 +10,13 @@ import socket
 import pytest
 
 from fastws._speedups import RespError
+from fastws.backplane import session
 from fastws.backplane.redis import Redis, engine, scout
 from fastws.backplane.redis.slots import slot_of
 from fastws.errors import ConfigurationError
 
 from ..kit import certificates
-from ..kit.client import until, within
+from ..kit.client import turns, until, within
 from ..kit.engines import Node, RedisServer, ValkeyServer
 from ..kit.redis import MASTER, Cluster, ClusterServer, Sentinels, ask
 from ..kit.resp import encode
@@ -202,6 +203,16 @@ async def test_a_message_that_is_too_long_for_us_is_passed_over(start):
         ask(server, "PUBLISH", "a", b"x" * (1 << 20))
         assert [len(payload) for payload in await node.gets(1)] == [1 << 20]
         assert node.events == ["up"]
+
+
+@pytest.mark.parametrize("count", range(4))
+async def test_it_is_closed_also_where_it_was_about_to_look_again(start, count):
+    server = await start()
+    async with Node(f"{server.url()},127.0.0.1:1") as node:
+        await asyncio.sleep(session.JITTER * 1.5)  # by now it waits for news
+        node.engine._news.set()
+        await turns(count)
+    assert node.events == ["up"]
 
 
 HELLO = encode({b"mode": b"standalone", b"role": b"master"})

@@ -75,6 +75,8 @@ class Proxy:
             while data := await reader.read(PIECE):
                 await asyncio.sleep(self.delay)
                 await self._flowing.wait()
+                if writer.is_closing():  # cut meanwhile; uvloop's transport would raise
+                    break
                 if not self._swallowing:
                     writer.write(data)
                     await writer.drain()

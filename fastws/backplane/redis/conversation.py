@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from ..._speedups import RespError, RespProtocolError, RespReader, RespWriter
 from ..session import ConversationError, Wire
@@ -30,18 +30,21 @@ _REFUSALS: Final = {
 }
 
 
-class Listener(Protocol):
-    """Whom a conversation tells what comes, and asks."""
+class Listener:
+    """Whom a conversation tells what comes, and asks; this one talks to anybody, and wants nothing but answers."""
 
     @property
     def sharded(self) -> bool:
         """Whether channels have slots."""
+        return False
 
     def has(self, channel: bytes) -> bool:
         """Tell whether the slot of a channel is here; asked where channels have slots."""
+        return True
 
     def wants(self, channel: bytes) -> bool:
         """Tell whether we are to be subscribed to a channel."""
+        return False
 
     def unsubscribed(self, channel: bytes) -> None:
         """Note that the server has unsubscribed us from a channel, asked or not."""

@@ -89,15 +89,14 @@ class Redis(Backplane):
         self._receiver, self.received = receiver, receiver.received
         self._task = asyncio.ensure_future(self._follow())
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._tried.wait(), session.OPEN_TIMEOUT)
+            await session.wait_for(self._tried.wait(), session.OPEN_TIMEOUT)
 
     async def close(self) -> None:
         """End."""
         self.flush()
         self._is_up = False
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
+            await session.cancelled(self._task)
         if self._watch is not None:
             await self._watch.close()
         await asyncio.gather(*(node.close() for node in self._nodes.values()), *self._closing)
@@ -231,7 +230,7 @@ class Redis(Backplane):
         await asyncio.sleep(back_off + session.JITTER * random.random())
         if self._is_up:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._news.wait(), None if self._scout.is_settled else LOOK_AGAIN)
+                await session.wait_for(self._news.wait(), None if self._scout.is_settled else LOOK_AGAIN)
 
     async def _apply(self, topology: Topology, lost: set[int]) -> None:
         """Have the masters that there are now."""

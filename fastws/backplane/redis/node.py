@@ -12,7 +12,7 @@ from ..._speedups import RespError, RespWriter
 from ..address import Server
 from ..session import Conversation as AnyConversation
 from ..session import ConversationError, Session, Wire
-from .conversation import Conversation
+from .conversation import Conversation, Listener
 
 __all__ = ["CONNECTING", "MAX_PAYLOAD", "Cluster", "Link", "Node"]
 
@@ -53,7 +53,7 @@ class Cluster(Protocol):
         """Note that a master has refused a command."""
 
 
-class Link:
+class Link(Listener):
     """One of the two connections; the `Speaker` of its session, and the `Listener` of what is said.
 
     Args:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from ..address import TLS_PARAMETERS, Address, Server
-from ..session import ConversationError, Wire, reason_of
-from .conversation import Conversation, pairs
+from ..session import ConversationError, Wire, reason_of, wait_for
+from .conversation import Conversation, Listener, pairs
 from .slots import SLOTS
 
 __all__ = ["Scout", "Topology"]
@@ -96,7 +96,7 @@ class Scout:
 
     async def _try(self, server: Server, reasons: dict[str, None]) -> Topology | None:
         try:
-            return await asyncio.wait_for(self._look_at(server), ASK_TIMEOUT)
+            return await wait_for(self._look_at(server), ASK_TIMEOUT)
         except Exception as error:
             reasons[reason_of(error)] = None
             return None
@@ -125,7 +125,7 @@ class Scout:
 
     @contextlib.asynccontextmanager
     async def _talk(self, server: Server) -> AsyncIterator[Conversation]:
-        wire = Wire(server, lambda wire: Conversation(wire, _Question(), _nothing))
+        wire = Wire(server, lambda wire: Conversation(wire, Listener(), _nothing))
         try:
             await wire.while_alive(wire.dial(self.tls))
             assert isinstance(wire.conversation, Conversation)
@@ -149,7 +149,7 @@ class Scout:
     # --- Sentinels.
 
     async def _ask_sentinels(self) -> Topology:
-        asked = (asyncio.wait_for(self._ask_sentinel(server), ASK_TIMEOUT) for server in self.sentinels)
+        asked = (wait_for(self._ask_sentinel(server), ASK_TIMEOUT) for server in self.sentinels)
         answers = await asyncio.gather(*asked, return_exceptions=True)
         # One that was cut off from the others has missed a failover: the greatest epoch is the latest
         known = sorted((answer for answer in answers if isinstance(answer, tuple)), key=lambda answer: answer[0])
@@ -214,29 +214,6 @@ class Scout:
             case [bytes() | None as host, int(port), *_]:
                 return self._at(host or asked.host.encode(), port)
         raise ConversationError("the cluster describes no server")
-
-
-class _Question:
-    """Listens to a conversation of questions and answers: nothing else comes."""
-
-    sharded = False
-
-    def has(self, channel: bytes) -> bool:
-        """Tell that there are no slots."""
-        return True
-
-    def wants(self, channel: bytes) -> bool:
-        """Tell that no channel is wanted."""
-        return False
-
-    def unsubscribed(self, channel: bytes) -> None:
-        """Note what concerns nobody."""
-
-    def refused(self, error: object) -> None:
-        """Note what concerns nobody."""
-
-    def check(self, mode: bytes, role: bytes) -> None:
-        """Talk to anybody."""
 
 
 def _nothing(channel: bytes, payload: bytes) -> None:

@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from ..._speedups import RespError
 from ..address import Server
 from ..session import Conversation as AnyConversation
 from ..session import ConversationError, Session, Wire
-from .conversation import Conversation
+from .conversation import Conversation, Listener
 from .scout import Scout
 
 __all__ = ["Watch"]
@@ -18,15 +17,13 @@ __all__ = ["Watch"]
 _SWITCHED: Final = b"+switch-master"
 
 
-class Watch:
+class Watch(Listener):
     """The `Speaker` of the session, and the `Listener` of what Sentinels say.
 
     Args:
         scout: knows the Sentinels.
         news: called when there may be another master.
     """
-
-    sharded = False
 
     def __init__(self, scout: Scout, news: Callable[[], None]) -> None:
         self._scout = scout
@@ -68,19 +65,9 @@ class Watch:
 
     # --- As a listener.
 
-    def has(self, channel: bytes) -> bool:
-        """Tell that there are no slots."""
-        return True
-
     def wants(self, channel: bytes) -> bool:
         """Tell that it is wanted."""
         return True
-
-    def unsubscribed(self, channel: bytes) -> None:
-        """Note what does not come."""
-
-    def refused(self, error: RespError) -> None:
-        """Note that nothing will be told."""
 
     def check(self, mode: bytes, role: bytes) -> None:
         """Talk to Sentinels only."""

@@ -17,8 +17,9 @@ cdef enum:
     NATS_DIGITS = 8                # of the longest payload's length
     NATS_WORDS = 5                 # of a line with a payload, at most: subject, sid, reply, two lengths
     NATS_PUBLISH_LEN = 32          # bytes of a PUB besides subject and payload, at most
-    NATS_BUFFER_LEN = 65536        # bytes that a writer begins with
-    NATS_KEPT_LEN = 1048576        # bytes that it keeps for the next turn
+
+    SAID_BUFFER_LEN = 65536        # bytes that what is said to a server begins to gather in
+    SAID_KEPT_LEN = 1048576        # bytes of that which are kept for the next turn
 
 
 @cython.final
@@ -30,9 +31,10 @@ cdef inline bint nats_begins(const char *line, Py_ssize_t length, const char *wo
     return length >= word_len and memcmp(line, word, word_len) == 0
 
 
-cdef inline bytes nats_bytes(const char *data, Py_ssize_t length):
-    cdef PyObject *made = PyBytes_FromStringAndSize(data, length)
-    result = <object>made
+cdef inline bytes new_bytes(Py_ssize_t length):
+    """Bytes whose content is filled in by the caller."""
+    cdef PyObject *made = PyBytes_FromStringAndSize(NULL, length)
+    result = <bytes>made
     Py_DECREF(result)
     return result
 
@@ -103,7 +105,7 @@ cdef class NatsReader:
         if with_headers and not NATS_HEADERS_LEN <= self.headers_len <= length:
             raise NatsProtocolError("headers have a wrong length")
         self.take_subject(words[0], lengths[0])
-        self.block = nats_bytes(NULL, length)
+        self.block = new_bytes(length)
         self.block_len = 0
         return 0
 
@@ -111,7 +113,7 @@ cdef class NatsReader:
         """Use the object of the last message again: to make and to hash another costs more than to compare."""
         if (self.subject is None or PyBytes_GET_SIZE(self.subject) != length
                 or memcmp(PyBytes_AS_STRING(self.subject), subject, length) != 0):
-            self.subject = nats_bytes(subject, length)
+            self.subject = subject[:length]
         return 0
 
     # Messages
@@ -200,12 +202,21 @@ cdef int nats_tell_with_headers(bytes subject, bytes block, Py_ssize_t length, l
     return 0
 
 
-cdef inline char *nats_put(char *position, const char *data, Py_ssize_t length) noexcept:
+# What is said, to a server of NATS or, in resp.pxi, of Redis
+
+ctypedef struct said_t:
+    char *buffer
+    Py_ssize_t capacity
+    Py_ssize_t size
+
+
+cdef inline char *put_bytes(char *position, const char *data, Py_ssize_t length) noexcept nogil:
     memcpy(position, data, length)
     return position + length
 
 
-cdef char *nats_put_number(char *position, Py_ssize_t number) noexcept:
+cdef inline char *put_number(char *position, Py_ssize_t number) noexcept nogil:
+    """Write the digits of a number; returns the end of them."""
     cdef char digits[24]
     cdef int place = 24
     while True:
@@ -213,7 +224,41 @@ cdef char *nats_put_number(char *position, Py_ssize_t number) noexcept:
         digits[place] = c'0' + <char>(number % 10)
         number //= 10
         if number == 0:
-            return nats_put(position, &digits[place], 24 - place)
+            return put_bytes(position, &digits[place], 24 - place)
+
+
+cdef char *said_reserve(said_t *said, Py_ssize_t length) except NULL:
+    """Return where to write so many bytes more."""
+    cdef Py_ssize_t capacity = max(said.capacity, <Py_ssize_t>SAID_BUFFER_LEN)
+    cdef char *buffer
+    while capacity < said.size + length:
+        capacity *= 2
+    if capacity > said.capacity:
+        buffer = <char *>realloc(said.buffer, capacity)
+        if buffer is NULL:
+            raise MemoryError
+        said.buffer = buffer
+        said.capacity = capacity
+    return said.buffer + said.size
+
+
+cdef inline void said_until(said_t *said, const char *end) noexcept:
+    """Count what was written at the place that was reserved."""
+    said.size = end - said.buffer
+
+
+cdef void said_clear(said_t *said) noexcept:
+    said.size = 0
+    if said.capacity > SAID_KEPT_LEN:
+        free(said.buffer)
+        said.buffer = NULL
+        said.capacity = 0
+
+
+cdef bytes said_take(said_t *said):
+    cdef bytes taken = said.buffer[:said.size] if said.size else b""
+    said_clear(said)
+    return taken
 
 
 cdef int nats_check_subject(bytes subject) except -1:
@@ -231,75 +276,57 @@ cdef int nats_check_subject(bytes subject) except -1:
 
 @cython.final
 cdef class NatsWriter:
-    cdef char *buffer
-    cdef Py_ssize_t capacity
-    cdef readonly Py_ssize_t size
+    cdef said_t said
     cdef public Py_ssize_t limit
     cdef public Py_ssize_t max_payload
 
     def __dealloc__(self):
-        free(self.buffer)
-
-    cdef char *reserve(self, Py_ssize_t length) except NULL:
-        """Return where to write so many bytes more."""
-        cdef Py_ssize_t capacity = max(self.capacity, <Py_ssize_t>NATS_BUFFER_LEN)
-        cdef char *buffer
-        while capacity < self.size + length:
-            capacity *= 2
-        if capacity > self.capacity:
-            buffer = <char *>realloc(self.buffer, capacity)
-            if buffer is NULL:
-                raise MemoryError
-            self.buffer = buffer
-            self.capacity = capacity
-        return self.buffer + self.size
+        free(self.said.buffer)
 
     # Public API
+
+    @property
+    def size(self):
+        return self.said.size
 
     def publish(self, bytes subject not None, bytes payload not None):
         cdef Py_ssize_t length = PyBytes_GET_SIZE(payload)
         cdef Py_ssize_t most = PyBytes_GET_SIZE(subject) + length + NATS_PUBLISH_LEN
         cdef char *position
         nats_check_subject(subject)
-        if length > self.max_payload or most > self.limit - self.size:
+        if length > self.max_payload or most > self.limit - self.said.size:
             return False
-        position = self.reserve(most)
-        position = nats_put(position, b"PUB ", 4)
-        position = nats_put(position, PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject))
-        position = nats_put(position, b" ", 1)
-        position = nats_put_number(position, length)
-        position = nats_put(position, b"\r\n", 2)
-        position = nats_put(position, PyBytes_AS_STRING(payload), length)
-        position = nats_put(position, b"\r\n", 2)
-        self.size = position - self.buffer
+        position = said_reserve(&self.said, most)
+        position = put_bytes(position, b"PUB ", 4)
+        position = put_bytes(position, PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject))
+        position = put_bytes(position, b" ", 1)
+        position = put_number(position, length)
+        position = put_bytes(position, b"\r\n", 2)
+        position = put_bytes(position, PyBytes_AS_STRING(payload), length)
+        position = put_bytes(position, b"\r\n", 2)
+        said_until(&self.said, position)
         return True
 
     def subscribe(self, bytes subject not None):
         cdef Py_ssize_t length = PyBytes_GET_SIZE(subject)
         cdef char *position
         nats_check_subject(subject)
-        position = nats_put(self.reserve(2 * length + NATS_PUBLISH_LEN), b"SUB ", 4)
-        position = nats_put(position, PyBytes_AS_STRING(subject), length)
-        position = nats_put(position, b" ", 1)
-        position = nats_put(position, PyBytes_AS_STRING(subject), length)
-        self.size = nats_put(position, b"\r\n", 2) - self.buffer
+        position = put_bytes(said_reserve(&self.said, 2 * length + NATS_PUBLISH_LEN), b"SUB ", 4)
+        position = put_bytes(position, PyBytes_AS_STRING(subject), length)
+        position = put_bytes(position, b" ", 1)
+        position = put_bytes(position, PyBytes_AS_STRING(subject), length)
+        said_until(&self.said, put_bytes(position, b"\r\n", 2))
 
     def unsubscribe(self, bytes subject not None):
         cdef Py_ssize_t length = PyBytes_GET_SIZE(subject)
         cdef char *position
         nats_check_subject(subject)
-        position = nats_put(self.reserve(length + NATS_PUBLISH_LEN), b"UNSUB ", 6)
-        position = nats_put(position, PyBytes_AS_STRING(subject), length)
-        self.size = nats_put(position, b"\r\n", 2) - self.buffer
+        position = put_bytes(said_reserve(&self.said, length + NATS_PUBLISH_LEN), b"UNSUB ", 6)
+        position = put_bytes(position, PyBytes_AS_STRING(subject), length)
+        said_until(&self.said, put_bytes(position, b"\r\n", 2))
 
     def take(self):
-        cdef bytes taken = nats_bytes(self.buffer, self.size) if self.size else b""
-        self.clear()
-        return taken
+        return said_take(&self.said)
 
     def clear(self):
-        self.size = 0
-        if self.capacity > NATS_KEPT_LEN:
-            free(self.buffer)
-            self.buffer = NULL
-            self.capacity = 0
+        said_clear(&self.said)

@@ -22,7 +22,6 @@ cdef enum:
     RESP_DIGITS = 19           # of a number
 
     RESP_ARGUMENT_LEN = 24     # bytes besides an argument's own: '$', its length, and two ends of lines
-    RESP_BUFFER_LEN = 4096     # bytes that commands begin to gather in
 
 
 cdef inline const uint8_t *resp_length(const uint8_t *at, const uint8_t *end, Py_ssize_t *length) noexcept nogil:
@@ -302,87 +301,46 @@ cdef class RespReader:
             PyBuffer_Release(&buffer)
 
 
-cdef inline bytes new_bytes(Py_ssize_t length):
-    """Bytes whose content is filled in by the caller."""
-    cdef PyObject *made = PyBytes_FromStringAndSize(NULL, length)
-    result = <bytes>made
-    Py_DECREF(result)
-    return result
+# Commands, with the pieces that nats.pxi has for what is said
 
-
-cdef inline char *put_number(char *out, char kind, Py_ssize_t number) noexcept nogil:
+cdef inline char *put_head(char *out, char kind, Py_ssize_t number) noexcept nogil:
     """Write a line of a type and a number; returns the end of it."""
-    cdef char digits[RESP_DIGITS]
-    cdef int count = 0
     out[0] = kind
-    out += 1
-    while number or count == 0:
-        digits[count] = <char>(c'0' + number % 10)
-        number //= 10
-        count += 1
-    while count:
-        count -= 1
-        out[0] = digits[count]
-        out += 1
-    memcpy(out, b"\r\n", 2)
-    return out + 2
+    return put_bytes(put_number(out + 1, number), b"\r\n", 2)
 
 
 cdef inline char *put_argument(char *out, bytes argument) noexcept:
     """Write an argument of a command; returns the end of it."""
     cdef Py_ssize_t length = PyBytes_GET_SIZE(argument)
-    out = put_number(out, c'$', length)
-    memcpy(out, PyBytes_AS_STRING(argument), length)
-    memcpy(out + length, b"\r\n", 2)
-    return out + length + 2
+    out = put_bytes(put_head(out, c'$', length), PyBytes_AS_STRING(argument), length)
+    return put_bytes(out, b"\r\n", 2)
 
 
 @cython.final
 cdef class RespWriter:
-    cdef PyObject *buffer          # owned: bytes in the making, or NULL
-    cdef Py_ssize_t capacity
-    cdef readonly Py_ssize_t size
+    cdef said_t said
     cdef public Py_ssize_t limit
     cdef public Py_ssize_t max_payload
 
     def __dealloc__(self):
-        Py_XDECREF(self.buffer)
-
-    cdef char *reserve(self, Py_ssize_t length) except NULL:
-        """Make room for so many bytes more; returns where they begin."""
-        cdef Py_ssize_t needed = self.size + length
-        if needed > self.capacity:
-            needed = max(needed, 2 * self.capacity, RESP_BUFFER_LEN)
-            if self.buffer is NULL:
-                self.buffer = PyBytes_FromStringAndSize(NULL, needed)
-            else:
-                self.resize(needed)
-            self.capacity = needed
-        return PyBytes_DATA(self.buffer) + self.size
-
-    cdef int resize(self, Py_ssize_t length) except -1:
-        """Give the buffer this length; where that fails it is gone, with what was in it."""
-        try:
-            return _PyBytes_Resize(&self.buffer, length)
-        except MemoryError:
-            self.size = self.capacity = 0
-            raise
-
-    cdef inline void written(self, const char *end) noexcept:
-        self.size = end - PyBytes_DATA(self.buffer)
+        free(self.said.buffer)
 
     # Public API
+
+    @property
+    def size(self):
+        return self.said.size
 
     def publish(self, bytes command not None, bytes channel not None, bytes payload not None):
         cdef Py_ssize_t most = PyBytes_GET_SIZE(command) + PyBytes_GET_SIZE(channel) + PyBytes_GET_SIZE(payload)
         cdef char *out
         most += 4 * RESP_ARGUMENT_LEN
-        if PyBytes_GET_SIZE(payload) > self.max_payload or most > self.limit - self.size:
+        if PyBytes_GET_SIZE(payload) > self.max_payload or most > self.limit - self.said.size:
             return False
-        out = put_number(self.reserve(most), c'*', 3)
+        out = put_head(said_reserve(&self.said, most), c'*', 3)
         out = put_argument(out, command)
         out = put_argument(out, channel)
-        self.written(put_argument(out, payload))
+        said_until(&self.said, put_argument(out, payload))
         return True
 
     def command(self, *arguments):
@@ -390,16 +348,10 @@ cdef class RespWriter:
         cdef char *out
         for argument in arguments:
             length += RESP_ARGUMENT_LEN + PyBytes_GET_SIZE(<bytes?>argument)
-        out = put_number(self.reserve(length), c'*', len(arguments))
+        out = put_head(said_reserve(&self.said, length), c'*', len(arguments))
         for argument in arguments:
             out = put_argument(out, <bytes>argument)
-        self.written(out)
+        said_until(&self.said, out)
 
     def take(self):
-        if self.buffer is NULL:
-            return b""
-        self.resize(self.size)
-        taken = <bytes>self.buffer
-        Py_CLEAR(self.buffer)
-        self.size = self.capacity = 0
-        return taken
+        return said_take(&self.said)
