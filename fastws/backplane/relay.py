@@ -29,6 +29,7 @@ from .engines import engine_of
 from .members import MAX_MEMBERS, SILENCE, Hello, Members
 from .questions import Count, Location, Questions
 from .retirement import Retirements, Word
+from .session import wait_for
 
 if TYPE_CHECKING:
     from .._speedups import Hub
@@ -102,7 +103,7 @@ class Relay(Node):
         if self.is_up:
             self._check_settled()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._settled.wait(), SETTLE)
+                await wait_for(self._settled.wait(), SETTLE)
         self._settled.set()
         self._elect(at_once=True)
 

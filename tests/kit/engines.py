@@ -25,7 +25,10 @@ from .client import until, within
 
 
 def free_port() -> int:
-    """A port below those of clients: who dials one of these, where nobody listens, may be given it and reach itself."""
+    """A port that nobody has, also in a moment: none of those that the system gives to clients and to port 0.
+
+    Who dials one of theirs, where nobody listens, may be given it and reach himself.
+    """
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as sock, contextlib.suppress(OSError):

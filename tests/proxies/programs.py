@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import re
 import shutil
 import signal
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..kit.certificates import Files
+from ..kit.engines import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
 TIMEOUT = 20  # seconds
@@ -46,15 +46,6 @@ def write_certificates(folder: Path) -> int:
         (folder / name).write_bytes(content)
         (folder / name).chmod(0o644)  # for workers that are not root
     return serial
-
-
-def free_port() -> int:
-    """A port that nobody has, also in a moment: none of those that the system gives to clients and to port 0."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as sock, contextlib.suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port
 
 
 @dataclass

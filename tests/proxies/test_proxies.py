@@ -19,8 +19,9 @@ from fastws import http, ws
 
 from ..kit.certificates import client_context, serial_of
 from ..kit.client import CLOSE, TEXT, Client, close_payload, frame, open_connection, take_frame, within
+from ..kit.engines import free_port
 from ..kit.services import Log
-from .programs import PAGE, PROXIES, Proxy, free_port, running, write_certificates
+from .programs import PAGE, PROXIES, Proxy, running, write_certificates
 
 CLIENT = "127.0.0.2"  # no proxy has this address, and everything of 127.0.0.0/8 is this machine
 
