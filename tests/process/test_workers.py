@@ -17,7 +17,7 @@ import pytest
 
 import fastws
 from fastws import ConfigurationError, StartError
-from fastws.process import cli, supervisor
+from fastws.process import cli, order
 from fastws.process.control import MAX_MESSAGE, Control
 
 from ..kit import certificates
@@ -347,6 +347,6 @@ def test_the_command_refuses_a_wrong_number(text, capsys):
 
 @pytest.mark.parametrize(("quota", "count"), [(1.5, 2), (0.2, 1), (float("inf"), 6)])
 def test_auto_is_the_number_of_cores_to_use(monkeypatch, quota, count):
-    monkeypatch.setattr(supervisor, "_quota", lambda: quota)
+    monkeypatch.setattr(order, "_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
-    assert supervisor._number_of("auto") == count
+    assert order.number_of("auto") == count
