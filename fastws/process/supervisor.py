@@ -28,7 +28,7 @@ from ..net.share import Table
 from ..net.sockets import ListeningSockets
 from ..options import ServeOptions, ServerOptions
 from ..server.drain import DRAIN_TIME
-from ..server.patience import Patience
+from ..server.patience import Patience, closing_time
 from ..server.signals import ENDING, Signals, is_unhandled
 from . import reload
 from .activation import activated
@@ -50,8 +50,6 @@ __all__ = ["supervise"]
 
 logger = Log("fastws")
 
-# Beyond what a server may take: its clients, then its services
-CLOSING_GRACE: Final = Patience.grace
 HURRY_TIMEOUT: Final = 2 * Patience.grace
 # Who waits for a reload kills us after that time, and then workers would hold the port a moment longer
 RELOAD_TIMEOUT: Final = reload.STOP_TIMEOUT - 0.5
@@ -132,6 +130,7 @@ class _Supervisor:
         self._serving = False
         self._ending = asyncio.Event()
         self._closed = False
+        self._closing_time = closing_time(options.close_timeout)
         self._listing = ""
         self._escalation = Escalation(options.drain is not None)
         self._restart_asked = asyncio.Event()
@@ -273,7 +272,7 @@ class _Supervisor:
         over = (self._options.drain or DRAIN_TIME) / self._count
         try:
             for place in self._places:
-                await place.replace(over, self._closing_time())
+                await place.replace(over, self._closing_time)
         except (OSError, ConfigurationError, StartError) as error:
             if not self._ending.is_set():
                 logger.error("the restart ends here, and those that serve go on: %s", error)
@@ -304,7 +303,7 @@ class _Supervisor:
         if not self._serving:
             self._close()
             return
-        time = (self._options.drain or DRAIN_TIME) + self._closing_time()
+        time = (self._options.drain or DRAIN_TIME) + self._closing_time
         self._begin_to_end(time)
         elsewhere = bool(self._options.health or self._options.backplane)
         for worker in self._workers:
@@ -318,10 +317,10 @@ class _Supervisor:
         """Have all end, and listen no more."""
         if not self._closed:
             self._closed = True
-            self._begin_to_end(self._closing_time())
+            self._begin_to_end(self._closing_time)
             self._sockets.close()
             self._tell("close")
-            self._kill_after(self._closing_time())
+            self._kill_after(self._closing_time)
         if timeout < math.inf:
             self._kill_after(timeout)
 
@@ -329,10 +328,6 @@ class _Supervisor:
         self._ending.set()
         self._news.set()
         self._notifier.stopping(seconds)
-
-    def _closing_time(self) -> float:
-        seconds: float = 2 * self._options.close_timeout + CLOSING_GRACE
-        return seconds
 
     def _kill_after(self, seconds: float) -> None:
         self._loop.call_later(seconds, self._kill)
