@@ -28,7 +28,7 @@ class Lifecycle:
         patience: of the server.
 
     Attributes:
-        background: the tasks of `async` ones of `on_start`.
+        background: the tasks of `async` ones of `on_start` and `on_backplane`.
     """
 
     def __init__(self, server: object, site: Site, patience: Patience) -> None:
@@ -52,19 +52,9 @@ class Lifecycle:
             return
         for service in self._started:
             handler = service.handlers.get("on_start_once")
-            if handler is not None:
-                self._lead_service(service, handler)
-
-    def _lead_service(self, service: Service, handler: Handler) -> None:
-        try:
-            task = self._call(service, handler)
-        except Exception:
-            logger.exception("%s failed", handler.label)
-            return
-        if task is not None:
-            self._once.add(task)
-            task.add_done_callback(self._once.discard)
-            self._keep(handler, task)
+            if handler is not None and (begun := self._begin(service, handler)) is not None:
+                self._once.add(begun)
+                begun.add_done_callback(self._once.discard)
 
     def tell(self, state: str, node: str | None, target: tuple[str, str] | None, missing: int) -> None:
         """Tell the services what became of the way to other nodes."""
@@ -72,16 +62,20 @@ class Lifecycle:
         for service in self._started:
             handler = service.handlers.get("on_backplane")
             if handler is not None:
-                self._tell_service(service, handler, told)
+                self._begin(service, handler, told)
 
-    def _tell_service(self, service: Service, handler: Handler, told: dict[str, object]) -> None:
+    def _begin(
+        self, service: Service, handler: Handler, given: dict[str, Any] | None = None
+    ) -> asyncio.Future[Any] | None:
+        """Call a handler of which nobody waits for the end; what it raises is logged."""
         try:
-            task = self._call(service, handler, told)
+            task = self._call(service, handler, given)
         except Exception:
             logger.exception("%s failed", handler.label)
-            return
+            return None
         if task is not None:
             self._keep(handler, task)
+        return task
 
     def _keep(self, handler: Handler, task: asyncio.Future[Any]) -> None:
         self.background.add(task)
