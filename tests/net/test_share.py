@@ -13,7 +13,7 @@ from fastws.net.share import PATIENCE, SLACK, Share, Table
 
 from ..kit import certificates
 from ..kit.client import within
-from ..kit.workers import HAS_PROC, SERVICE, Workers, crowd, visit
+from ..kit.workers import HAS_PROC, Workers, crowd, starting, visit
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The rule
@@ -144,18 +144,14 @@ processes = [
 @pytest.fixture
 async def start(tmp_path):
     """Start so many workers: `workers = await start(2)`."""
-    started: list[Workers] = []
+    async with starting(tmp_path) as start_command:
 
-    async def start(count: int, *arguments: str) -> Workers:
-        (tmp_path / "chat.py").write_text(SERVICE)
-        workers = await Workers.start(tmp_path, "chat.py", "--port", "0", "--workers", str(count), *arguments)
-        started.append(workers)
-        await workers.listens()
-        return workers
+        async def start(count: int, *arguments: str) -> Workers:
+            workers = await start_command("--workers", str(count), *arguments)
+            await workers.listens()
+            return workers
 
-    yield start
-    for workers in started:
-        await workers.clean_up()
+        yield start
 
 
 def assert_even(found: Counter[int], workers: int) -> None:

@@ -11,29 +11,12 @@ import sys
 import pytest
 
 from ..kit.client import Client, until, within
-from ..kit.workers import HAS_PROC, SERVICE, Workers, is_alive
+from ..kit.workers import HAS_PROC, SERVICE, is_alive
 
 pytestmark = [
     pytest.mark.skipif(not HAS_PROC, reason="needs /proc"),
     pytest.mark.asyncio(loop_factories=["uvloop"]),  # which makes no difference to other processes
 ]
-
-
-@pytest.fixture
-async def start(tmp_path):
-    """Start the command: `workers = await start("--workers", "2")`, with another service if one is given."""
-    started: list[Workers] = []
-
-    async def start(*arguments: str, service: str | None = SERVICE, port: bool = True, **options) -> Workers:
-        if service is not None:
-            (tmp_path / "chat.py").write_text(service)
-        place = ["--port", "0"] if port else []
-        started.append(await Workers.start(tmp_path, "chat.py", *place, *arguments, **options))
-        return started[-1]
-
-    yield start
-    for workers in started:
-        await workers.clean_up()
 
 
 @pytest.fixture
