@@ -124,5 +124,6 @@ async def test_a_signal_for_the_parent_alone_ends_both(reloading, number):
     reloading.process.send_signal(number)
     assert await client.close_frame() == (1001, "going away")
     client.send_close(1001)
+    assert await client.rest() == []
     assert await reloading.end() == (0, b"")
     assert not is_alive(child)

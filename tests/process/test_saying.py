@@ -186,6 +186,7 @@ async def test_a_listening_socket_may_have_the_number_of_a_standard_stream(tmp_p
         for client in clients:
             assert await client.close_frame() == (1001, "going away")
             client.send_close(1001)
+            assert await client.rest() == []
         assert await within(asyncio.to_thread(process.wait)) == 0
     finally:
         for client in clients:
