@@ -11,6 +11,8 @@ import pytest
 
 from ..kit.client import Client, within
 
+pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])  # which makes no difference to other processes
+
 PROGRAM = """
 import asyncio, sys, fastws
 from fastws import http, ws
