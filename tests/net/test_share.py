@@ -163,7 +163,7 @@ def assert_even(found: Counter[int], workers: int) -> None:
 class TestProcesses:
     pytestmark = processes
 
-    @pytest.mark.parametrize("count", [2, 4])
+    @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
     async def test_a_crowd_is_spread_evenly(self, start, count):
         workers = await start(count)
         assert_even(await crowd(workers.port, 1000), count)

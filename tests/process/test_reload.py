@@ -117,7 +117,7 @@ async def test_a_parent_that_is_killed_takes_its_child_along(reloading):
     assert reloading.stopped.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 async def test_a_signal_for_the_parent_alone_ends_both(reloading, number):
     client = await reloading.connect()
     child = reloading.child

@@ -55,7 +55,7 @@ async def says_goodbye(client: Client, code: int = 1012) -> str:
 # Drain
 
 
-@pytest.mark.parametrize("arguments", [(), ("--workers", "2")])
+@pytest.mark.parametrize("arguments", [pytest.param((), marks=pytest.mark.slow), ("--workers", "2")])
 async def test_sigterm_drains_where_that_was_asked_for(start, arguments):
     server = await start("--drain", "0.5", "--log-level", "info", *arguments)
     await server.listens()

@@ -60,7 +60,7 @@ WRONG = {
 }
 
 
-OFTEN = ("syntax", "on_start", "exit")
+OFTEN = ("syntax", "on_start")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ async def test_one_who_dies_before_it_serves_ends_all(start):
 LOADS = "import os, time\nos.write(1, b'loads\\n')\ntime.sleep(3600)\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 async def test_a_signal_ends_them_while_they_are_being_loaded(start, number):
     workers = await start("--workers", "2", service=LOADS)
     assert [await workers.says() for _ in range(2)] == ["loads", "loads"]
@@ -297,6 +297,7 @@ async def test_with_reload_all_workers_are_started_again(start, tmp_path):
     assert (await workers.end())[2] == 0
 
 
+@pytest.mark.slow
 async def test_with_reload_a_mistake_is_said_once_and_mended(start, tmp_path):
     workers = await start("--workers", "2", "--reload", service="def\n")
     lines = [await workers.logs("")]
@@ -307,6 +308,7 @@ async def test_with_reload_a_mistake_is_said_once_and_mended(start, tmp_path):
     assert await workers.listens()
 
 
+@pytest.mark.slow
 async def test_with_reload_a_second_ctrl_c_ends_all_at_once(start):
     workers = await start("--workers", "2", "--reload", "--close-timeout", "60")
     await workers.listens()
@@ -366,6 +368,7 @@ def program(tmp_path):
     return program
 
 
+@pytest.mark.slow
 async def test_a_program_names_what_its_workers_import(program):
     status, output, errors = await program('"chat:Chat"', number=signal.SIGTERM)
     assert (status, errors) == (0, "")
@@ -387,7 +390,7 @@ async def test_workers_find_what_the_program_finds_and_nothing_else(program, tmp
     ("service", "options", "last"),
     [
         ('"chat:Nobody"', "", "fastws.process.loading.UsageError: chat has no Nobody"),
-        ('"chat:os"', "", "is no service"),
+        pytest.param('"chat:os"', "", "is no service", marks=pytest.mark.slow),
         ('"chat"', "certfile='nowhere.pem'", "certfile nowhere.pem cannot be loaded: No such file or directory"),
     ],
 )

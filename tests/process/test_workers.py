@@ -117,6 +117,7 @@ async def test_logs_say_which_worker(start):
     assert {re.search(r"WARNING (worker \d) root: began$", line)[1] for line in lines} == {"worker 1", "worker 2"}
 
 
+@pytest.mark.slow
 @needs_proc
 @once
 async def test_a_program_s_own_format_can_say_it_too(start):
