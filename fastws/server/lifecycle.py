@@ -28,7 +28,7 @@ class Lifecycle:
         patience: of the server.
 
     Attributes:
-        background: the tasks of `async` ones of `on_start`.
+        background: the tasks of `async` ones of `on_start` and `on_backplane`.
     """
 
     def __init__(self, server: object, site: Site, patience: Patience) -> None:
@@ -52,11 +52,9 @@ class Lifecycle:
             return
         for service in self._started:
             handler = service.handlers.get("on_start_once")
-            if handler is not None:
-                begun = self._begin(service, handler)
-                if begun is not None:
-                    self._once.add(begun)
-                    begun.add_done_callback(self._once.discard)
+            if handler is not None and (begun := self._begin(service, handler)) is not None:
+                self._once.add(begun)
+                begun.add_done_callback(self._once.discard)
 
     def tell(self, state: str, node: str | None, target: tuple[str, str] | None, missing: int) -> None:
         """Tell the services what became of the way to other nodes."""
@@ -69,7 +67,7 @@ class Lifecycle:
     def _begin(
         self, service: Service, handler: Handler, given: dict[str, Any] | None = None
     ) -> asyncio.Future[Any] | None:
-        """Call a handler whose failure is only told; what it awaits goes on in the background."""
+        """Call a handler of which nobody waits for the end; what it raises is logged."""
         try:
             task = self._call(service, handler, given)
         except Exception:

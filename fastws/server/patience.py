@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-__all__ = ["Patience"]
+__all__ = ["Patience", "closing_time"]
 
 
 class Patience:
@@ -52,3 +52,8 @@ class Patience:
             self.lose()
             return False
         return True
+
+
+def closing_time(close_timeout: float) -> float:
+    """Return how many seconds the end of a server may take: its clients, then its services, and what comes on top."""
+    return 2 * close_timeout + Patience.grace

@@ -28,7 +28,7 @@ from .calls import Calls
 from .drain import DRAIN_CODE, DRAIN_TIME, Drain
 from .lifecycle import Lifecycle
 from .loading import refuse_while_importing
-from .patience import Patience
+from .patience import Patience, closing_time
 from .registry import Registry
 from .shutdown import Shutdown, do_all
 from .signals import ENDING, Signals, is_unhandled
@@ -143,8 +143,7 @@ class Server:
     @property
     def closing_time(self) -> float:
         """Seconds that `close` may take: for closing handshakes and handlers, and what comes on top."""
-        seconds: float = 2 * self._options.close_timeout + Patience.grace
-        return seconds
+        return closing_time(self._options.close_timeout)
 
     @property
     def access_log(self) -> bool:

@@ -27,6 +27,10 @@ LONG = (3.0, 10.0)
 Fault = Callable[[random.Random], Awaitable[None]]
 
 
+async def a_while(chance: random.Random) -> None:
+    await asyncio.sleep(chance.uniform(*chance.choice([SHORT, LONG])))
+
+
 class Stage:
     """Nodes over no engine: the workers of one.
 
@@ -88,11 +92,14 @@ class Stage:
         finally:
             self.busy.discard(thing)
 
+    async def kill_and_start(self, chance: random.Random, things: list) -> None:
+        async with self.chosen(chance, things) as thing:
+            thing.kill()
+            await a_while(chance)
+            await thing.start()
+
     async def kill_node(self, chance: random.Random) -> None:
-        async with self.chosen(chance, self.nodes) as node:
-            node.kill()
-            await asyncio.sleep(chance.uniform(*chance.choice([SHORT, LONG])))
-            await node.start()
+        await self.kill_and_start(chance, self.nodes)
 
     async def stop_node(self, chance: random.Random) -> None:
         async with self.chosen(chance, self.nodes) as node:
@@ -104,7 +111,7 @@ class Stage:
         async with self.chosen(chance, self.nodes) as node:
             node.signal(signal.SIGSTOP)
             try:
-                await asyncio.sleep(chance.uniform(*chance.choice([SHORT, LONG])))
+                await a_while(chance)
             finally:
                 node.signal(signal.SIGCONT)
 
@@ -120,7 +127,7 @@ class Stage:
             pid = chance.choice(node.pids())
             _signal(pid, signal.SIGSTOP)
             try:
-                await asyncio.sleep(chance.uniform(*chance.choice([SHORT, LONG])))
+                await a_while(chance)
             finally:
                 _signal(pid, signal.SIGCONT)
 
@@ -188,7 +195,7 @@ class Behind(Stage):
         async with self.chosen(chance, [*range(NODES)]) as number:
             for proxy in self.proxies[number]:
                 proxy.swallow()
-            await asyncio.sleep(chance.uniform(*chance.choice([SHORT, LONG])))
+            await a_while(chance)
             for proxy in self.proxies[number]:
                 proxy.cut()  # what was swallowed is missing: no stream goes on after that
                 proxy.mend()
@@ -197,23 +204,20 @@ class Behind(Stage):
         async with self.chosen(chance, [*range(NODES)]) as number:
             for proxy in self.proxies[number]:
                 proxy.stall()
-            await asyncio.sleep(chance.uniform(*chance.choice([SHORT, LONG])))
+            await a_while(chance)
             for proxy in self.proxies[number]:
                 proxy.mend()
 
     # --- What is done to the engine.
 
     async def restart_server(self, chance: random.Random) -> None:
-        async with self.chosen(chance, self.engine) as server:
-            server.kill()
-            await asyncio.sleep(chance.uniform(*chance.choice([SHORT, LONG])))
-            await server.start()
+        await self.kill_and_start(chance, self.engine)
 
     async def freeze_server(self, chance: random.Random) -> None:
         async with self.chosen(chance, self.engine) as server:
             server.freeze()
             try:
-                await asyncio.sleep(chance.uniform(*chance.choice([SHORT, LONG])))
+                await a_while(chance)
             finally:
                 server.thaw()
 

@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 
 from .client import Client, until, within
@@ -52,13 +53,14 @@ class Workers:
         self.clients: list[Client] = []
 
     @classmethod
-    async def start(cls, folder: Path, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Workers:
+    async def start(cls, folder: Path, *command: str, pass_fds: Collection[int] = ()) -> Workers:
+        """Run Python with a command."""
         pipe = asyncio.subprocess.PIPE
         # With --reload a file changes too soon for the time in what Python keeps of it
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         return cls(
             await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "fastws", "run", *arguments),
+                *(sys.executable, *command),
                 cwd=folder,
                 env=environment,
                 stdout=pipe,
@@ -144,11 +146,40 @@ class Workers:
         return found
 
 
+@contextlib.asynccontextmanager
+async def starting(folder: Path) -> AsyncIterator[Callable[..., Awaitable[Workers]]]:
+    """Yield what starts the command and ends with all that it has started.
+
+    `await start("--workers", "2")` serves `SERVICE` at a port, another service if one is given, and elsewhere with
+    `port=False`; with a `program` that runs, and the arguments are its own.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(
+            *arguments: str, service: str | None = SERVICE, port: bool = True, program: str | None = None, **options
+        ) -> Workers:
+            if service is not None:
+                (folder / "chat.py").write_text(service)
+            place = ["--port", "0"] if port else []
+            run = ["-m", "fastws", "run", "chat.py", *place] if program is None else ["-c", program]
+            workers = await Workers.start(folder, *run, *arguments, **options)
+            stack.push_async_callback(workers.clean_up)
+            return workers
+
+        yield start
+
+
 def is_alive(pid: int) -> bool:
     try:
         return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
+
+
+def listening_inodes(port: int) -> set[str]:
+    """The sockets that listen at a port, whoever has them."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "0A"}
 
 
 async def visit(port: int, visitors: list[asyncio.StreamWriter], **options) -> int:

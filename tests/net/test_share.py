@@ -13,7 +13,7 @@ from fastws.net.share import PATIENCE, SLACK, Share, Table
 
 from ..kit import certificates
 from ..kit.client import within
-from ..kit.workers import HAS_PROC, SERVICE, Workers, crowd, visit
+from ..kit.workers import HAS_PROC, Workers, crowd, starting, visit
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The rule
@@ -144,18 +144,14 @@ processes = [
 @pytest.fixture
 async def start(tmp_path):
     """Start so many workers: `workers = await start(2)`."""
-    started: list[Workers] = []
+    async with starting(tmp_path) as start_command:
 
-    async def start(count: int, *arguments: str) -> Workers:
-        (tmp_path / "chat.py").write_text(SERVICE)
-        workers = await Workers.start(tmp_path, "chat.py", "--port", "0", "--workers", str(count), *arguments)
-        started.append(workers)
-        await workers.listens()
-        return workers
+        async def start(count: int, *arguments: str) -> Workers:
+            workers = await start_command("--workers", str(count), *arguments)
+            await workers.listens()
+            return workers
 
-    yield start
-    for workers in started:
-        await workers.clean_up()
+        yield start
 
 
 def assert_even(found: Counter[int], workers: int) -> None:
@@ -167,7 +163,7 @@ def assert_even(found: Counter[int], workers: int) -> None:
 class TestProcesses:
     pytestmark = processes
 
-    @pytest.mark.parametrize("count", [2, 4])
+    @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
     async def test_a_crowd_is_spread_evenly(self, start, count):
         workers = await start(count)
         assert_even(await crowd(workers.port, 1000), count)

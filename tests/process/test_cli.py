@@ -421,6 +421,7 @@ def test_a_change_starts_the_service_again_also_after_a_syntax_error(start, tmp_
     assert child.wait(10) == 0
 
 
+@pytest.mark.slow
 def test_a_service_that_cannot_start_is_started_when_its_file_is_mended(start, chat):
     broken = chat.parent / "broken.py"
     broken.write_text("def\n")

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 
 import pytest
@@ -19,7 +18,7 @@ from fastws.process.notify import Notifier
 
 from ..kit import certificates
 from ..kit.client import within
-from ..kit.workers import HAS_PROC, SERVICE, Workers
+from ..kit.workers import HAS_PROC, SERVICE
 
 needs_proc = pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
 once = pytest.mark.asyncio(loop_factories=["uvloop"])  # which makes no difference to other processes
@@ -73,20 +72,6 @@ def systemd(tmp_path, monkeypatch):
     found.sock.close()
 
 
-@pytest.fixture
-async def start(tmp_path):
-    started: list[Workers] = []
-
-    async def start(*arguments: str, service: str = SERVICE, **options) -> Workers:
-        (tmp_path / "chat.py").write_text(service)
-        started.append(await Workers.start(tmp_path, "chat.py", *arguments, **options))
-        return started[-1]
-
-    yield start
-    for workers in started:
-        await workers.clean_up()
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # What it is told
 
@@ -134,7 +119,7 @@ async def test_without_systemd_nothing_is_said(environment):
 @once
 async def test_a_server_tells_when_it_is_ready_drains_and_lives(systemd, start, monkeypatch):
     monkeypatch.setenv("WATCHDOG_USEC", "60000")
-    server = await start("--port", "0", "--drain", "0.5", "--close-timeout", "1")
+    server = await start("--drain", "0.5", "--close-timeout", "1")
     assert await systemd.hears() == {"READY": "1", "STATUS": "serving"}
     for _ in range(3):
         assert await systemd.next() == {"WATCHDOG": "1"}
@@ -148,7 +133,7 @@ async def test_a_server_tells_when_it_is_ready_drains_and_lives(systemd, start, 
 async def test_a_server_whose_loop_stands_still_is_no_more_alive(systemd, start, monkeypatch):
     monkeypatch.setenv("WATCHDOG_USEC", "60000")
     service = SERVICE.replace("return str(os.getpid())", "import time; time.sleep(60)", 1)
-    server = await start("--port", "0", service=service)
+    server = await start(service=service)
     await server.listens()
     client = await server.connect()
     client.send("stand still")
@@ -158,7 +143,7 @@ async def test_a_server_whose_loop_stands_still_is_no_more_alive(systemd, start,
 @needs_proc
 @once
 async def test_a_supervisor_tells_of_its_restarts_too(systemd, start):
-    server = await start("--port", "0", "--workers", "2", "--drain", "0.2")
+    server = await start("--workers", "2", "--drain", "0.2")
     assert (await systemd.hears())["READY"] == "1"
     server.signal(signal.SIGHUP)
     assert (await systemd.hears())["RELOADING"] == "1"
@@ -171,7 +156,7 @@ async def test_a_supervisor_tells_of_its_restarts_too(systemd, start):
 @once
 async def test_a_certificate_that_is_read_again_is_a_reload(systemd, start, tmp_path):
     files = certificates.Files(tmp_path)
-    server = await start("--port", "0", "--certfile", str(files.certfile), "--keyfile", str(files.keyfile))
+    server = await start("--certfile", str(files.certfile), "--keyfile", str(files.keyfile))
     assert (await systemd.hears())["READY"] == "1"
     server.signal(signal.SIGHUP)
     assert (await systemd.hears())["RELOADING"] == "1"
@@ -180,7 +165,7 @@ async def test_a_certificate_that_is_read_again_is_a_reload(systemd, start, tmp_
 
 @once
 async def test_who_cannot_start_is_never_ready(systemd, start):
-    server = await start("--port", "0", service="1 / 0\n")
+    server = await start(service="1 / 0\n")
     assert (await server.end())[2] == 1
     with pytest.raises(BlockingIOError):
         systemd.sock.recv(100)
@@ -193,28 +178,20 @@ async def test_who_cannot_start_is_never_ready(systemd, start):
 @needs_proc
 @once
 @pytest.mark.parametrize("arguments", [(), ("--workers", "2")])
-async def test_sockets_that_it_opened_are_served(tmp_path, arguments):
-    (tmp_path / "chat.py").write_text(SERVICE)
+async def test_sockets_that_it_opened_are_served(start, arguments):
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         numbers = [one.fileno(), other.fileno()]
         ports = [one.getsockname()[1], other.getsockname()[1]]
-        command = [sys.executable, "-c", ACTIVATED, ",".join(map(str, numbers)), "run", "chat.py", *arguments]
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=tmp_path, stdout=pipe, stderr=pipe, pass_fds=numbers, start_new_session=True
-        )
-        server = Workers(process)
-        try:
-            assert await server.listens() == ports[0]
-            for port in ports:
-                server.port = port
-                client = await server.connect()
-                assert await client.asks("who") in map(str, [process.pid, *server.pids()])
-                client.transport.abort()
-            server.signal(signal.SIGTERM)
-            assert (await server.end())[2] == 0
-        finally:
-            await server.clean_up()
+        command = [",".join(map(str, numbers)), "run", "chat.py", *arguments]
+        server = await start(*command, program=ACTIVATED, pass_fds=numbers)
+        assert await server.listens() == ports[0]
+        for port in ports:
+            server.port = port
+            client = await server.connect()
+            assert await client.asks("who") in map(str, [server.process.pid, *server.pids()])
+            client.transport.abort()
+        server.signal(signal.SIGTERM)
+        assert (await server.end())[2] == 0
 
 
 def test_sockets_of_somebody_else_are_not_taken():

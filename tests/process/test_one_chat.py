@@ -39,24 +39,18 @@ class Chat(Base):
 
 
 @pytest.fixture
-async def chat(tmp_path):
+def chat(start):
     """Start the chat with so many workers; a client of each, by its process."""
-    started: list[Workers] = []
 
-    async def chat(count: int, *arguments: str) -> tuple[Workers, dict[int, Talker]]:
-        (tmp_path / "chat.py").write_text(SERVICE)
-        arguments = ("chat.py:Chat", "--port", "0", "--workers", str(count), *arguments)
-        workers = await Workers.start(tmp_path, *arguments)
-        started.append(workers)
+    async def chat(count: int) -> tuple[Workers, dict[int, Talker]]:
+        workers = await start("--workers", str(count), service=SERVICE)
         said = sorted([await workers.says(), await workers.says()])
         workers.alone = int(said[0].split()[1])
         workers.port = int(re.match(r"ws://127\.0\.0\.1:(\d+)/chat/ws", said[1])[1])
         workers.count = count
         return workers, await client_of_each(workers)
 
-    yield chat
-    for workers in started:
-        await workers.clean_up()
+    return chat
 
 
 async def client_of_each(workers: Workers) -> dict[int, Talker]:

@@ -117,12 +117,13 @@ async def test_a_parent_that_is_killed_takes_its_child_along(reloading):
     assert reloading.stopped.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 async def test_a_signal_for_the_parent_alone_ends_both(reloading, number):
     client = await reloading.connect()
     child = reloading.child
     reloading.process.send_signal(number)
     assert await client.close_frame() == (1001, "going away")
     client.send_close(1001)
+    assert await client.rest() == []
     assert await reloading.end() == (0, b"")
     assert not is_alive(child)

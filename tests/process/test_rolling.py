@@ -7,12 +7,11 @@ import os
 import re
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
 from ..kit.client import CLOSE, REQUEST, TEXT, Client, close_payload, frame, take_frame, until, within
-from ..kit.workers import HAS_PROC, SERVICE, Workers
+from ..kit.workers import HAS_PROC, SERVICE, Workers, listening_inodes
 
 pytestmark = [
     pytest.mark.skipif(not HAS_PROC, reason="needs /proc"),
@@ -29,22 +28,6 @@ PUSHING = (
 )
 PUSHES = 10_000  # that a second brings to all clients together
 LONG = 120  # seconds; a restart with ten thousand clients takes its time
-
-
-@pytest.fixture
-async def start(tmp_path):
-    """Start the command: `workers = await start("--workers", "2")`, with another service if one is given."""
-    started: list[Workers] = []
-
-    async def start(*arguments: str, service: str = SERVICE, port: bool = True, **options) -> Workers:
-        (tmp_path / "chat.py").write_text(service)
-        place = ["--port", "0"] if port else []
-        started.append(await Workers.start(tmp_path, "chat.py", *place, *arguments, **options))
-        return started[-1]
-
-    yield start
-    for workers in started:
-        await workers.clean_up()
 
 
 @pytest.fixture
@@ -72,7 +55,7 @@ async def says_goodbye(client: Client, code: int = 1012) -> str:
 # Drain
 
 
-@pytest.mark.parametrize("arguments", [(), ("--workers", "2")])
+@pytest.mark.parametrize("arguments", [pytest.param((), marks=pytest.mark.slow), ("--workers", "2")])
 async def test_sigterm_drains_where_that_was_asked_for(start, arguments):
     server = await start("--drain", "0.5", "--log-level", "info", *arguments)
     await server.listens()
@@ -255,52 +238,29 @@ os.execv(sys.executable, [sys.executable, "-m", "fastws", *sys.argv[2:]])
 """
 
 
-async def test_a_terminal_that_is_closed_ends_all(tmp_path):
-    (tmp_path / "chat.py").write_text(SERVICE)
+async def test_a_terminal_that_is_closed_ends_all(start):
     ours, theirs = os.openpty()
-    arguments = [str(theirs), "run", "chat.py", "--port", "0", "--workers", "2"]
-    pipe = asyncio.subprocess.PIPE
-    command = [sys.executable, "-c", AT_TERMINAL, *arguments]
-    server = Workers(
-        await asyncio.create_subprocess_exec(
-            *command, cwd=tmp_path, stdout=pipe, stderr=pipe, pass_fds=[theirs], start_new_session=True
-        )
-    )
-    try:
-        os.close(theirs)
-        await server.listens()
-        client = await server.connect()
-        os.close(ours)
-        assert await says_goodbye(client, 1001) == "going away"
-        assert (await server.end())[1:] == ("", 0)
-    finally:
-        await server.clean_up()
+    command = ["run", "chat.py", "--port", "0", "--workers", "2"]
+    server = await start(str(theirs), *command, program=AT_TERMINAL, pass_fds=[theirs])
+    os.close(theirs)
+    await server.listens()
+    client = await server.connect()
+    os.close(ours)
+    assert await says_goodbye(client, 1001) == "going away"
+    assert (await server.end())[1:] == ("", 0)
 
 
 @pytest.mark.slow
-async def test_sockets_of_their_own_are_handed_on_with_all_who_wait_there(start, tell, tmp_path):
-    (tmp_path / "chat.py").write_text(SERVICE)
+async def test_sockets_of_their_own_are_handed_on_with_all_who_wait_there(start, tell):
     program = "import fastws; fastws.run('chat:Chat', port=0, workers=2, reuse_port=True, drain=0.2)"
-    pipe = asyncio.subprocess.PIPE
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
-    command = [sys.executable, "-c", program]
-    server = Workers(await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=environment))
-    try:
-        await server.listens()
-        inodes = listening_inodes(server)
-        before = server.pids()
-        assert await tell("reload", server.process.pid) == (0, "")
-        assert not set(before) & set(server.pids())
-        assert listening_inodes(server) == inodes
-        assert set(await server.client_of_each()) == set(server.pids())
-    finally:
-        await server.clean_up()
-
-
-def listening_inodes(server: Workers) -> set[str]:
-    """The sockets that listen at the port, whoever has them."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {row[9] for row in rows if row[1].endswith(f":{server.port:04X}") and row[3] == "0A"}
+    server = await start(program=program)
+    await server.listens()
+    inodes = listening_inodes(server.port)
+    before = server.pids()
+    assert await tell("reload", server.process.pid) == (0, "")
+    assert not set(before) & set(server.pids())
+    assert listening_inodes(server.port) == inodes
+    assert set(await server.client_of_each()) == set(server.pids())
 
 
 # ---------------------------------------------------------------------------------------------------------------------

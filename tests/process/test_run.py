@@ -11,6 +11,8 @@ import pytest
 
 from ..kit.client import Client, within
 
+pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])  # which makes no difference to other processes
+
 PROGRAM = """
 import asyncio, sys, fastws
 from fastws import http, ws
@@ -108,7 +110,14 @@ async def start():
         await within(process.wait())
 
 
-@pytest.mark.parametrize(("number", "program"), [(signal.SIGINT, RUN), (signal.SIGTERM, RUN), (signal.SIGTERM, NAMED)])
+@pytest.mark.parametrize(
+    ("number", "program"),
+    [
+        (signal.SIGINT, RUN),
+        pytest.param(signal.SIGTERM, RUN, marks=pytest.mark.slow),
+        (signal.SIGTERM, NAMED),
+    ],
+)
 async def test_a_signal_ends_run_with_1001_for_everybody(start, number, program):
     process, port = await start(program)
     polite, rude = await Client.connect(port, "/"), await Client.connect(port, "/")

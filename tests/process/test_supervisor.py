@@ -11,29 +11,12 @@ import sys
 import pytest
 
 from ..kit.client import Client, until, within
-from ..kit.workers import HAS_PROC, SERVICE, Workers, is_alive
+from ..kit.workers import HAS_PROC, SERVICE, is_alive
 
 pytestmark = [
     pytest.mark.skipif(not HAS_PROC, reason="needs /proc"),
     pytest.mark.asyncio(loop_factories=["uvloop"]),  # which makes no difference to other processes
 ]
-
-
-@pytest.fixture
-async def start(tmp_path):
-    """Start the command: `workers = await start("--workers", "2")`, with another service if one is given."""
-    started: list[Workers] = []
-
-    async def start(*arguments: str, service: str | None = SERVICE, port: bool = True, **options) -> Workers:
-        if service is not None:
-            (tmp_path / "chat.py").write_text(service)
-        place = ["--port", "0"] if port else []
-        started.append(await Workers.start(tmp_path, "chat.py", *place, *arguments, **options))
-        return started[-1]
-
-    yield start
-    for workers in started:
-        await workers.clean_up()
 
 
 @pytest.fixture
@@ -77,7 +60,7 @@ WRONG = {
 }
 
 
-OFTEN = ("syntax", "on_start", "exit")
+OFTEN = ("syntax", "on_start")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +108,7 @@ async def test_one_who_dies_before_it_serves_ends_all(start):
 LOADS = "import os, time\nos.write(1, b'loads\\n')\ntime.sleep(3600)\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 async def test_a_signal_ends_them_while_they_are_being_loaded(start, number):
     workers = await start("--workers", "2", service=LOADS)
     assert [await workers.says() for _ in range(2)] == ["loads", "loads"]
@@ -314,6 +297,7 @@ async def test_with_reload_all_workers_are_started_again(start, tmp_path):
     assert (await workers.end())[2] == 0
 
 
+@pytest.mark.slow
 async def test_with_reload_a_mistake_is_said_once_and_mended(start, tmp_path):
     workers = await start("--workers", "2", "--reload", service="def\n")
     lines = [await workers.logs("")]
@@ -324,6 +308,7 @@ async def test_with_reload_a_mistake_is_said_once_and_mended(start, tmp_path):
     assert await workers.listens()
 
 
+@pytest.mark.slow
 async def test_with_reload_a_second_ctrl_c_ends_all_at_once(start):
     workers = await start("--workers", "2", "--reload", "--close-timeout", "60")
     await workers.listens()
@@ -383,6 +368,7 @@ def program(tmp_path):
     return program
 
 
+@pytest.mark.slow
 async def test_a_program_names_what_its_workers_import(program):
     status, output, errors = await program('"chat:Chat"', number=signal.SIGTERM)
     assert (status, errors) == (0, "")
@@ -404,7 +390,7 @@ async def test_workers_find_what_the_program_finds_and_nothing_else(program, tmp
     ("service", "options", "last"),
     [
         ('"chat:Nobody"', "", "fastws.process.loading.UsageError: chat has no Nobody"),
-        ('"chat:os"', "", "is no service"),
+        pytest.param('"chat:os"', "", "is no service", marks=pytest.mark.slow),
         ('"chat"', "certfile='nowhere.pem'", "certfile nowhere.pem cannot be loaded: No such file or directory"),
     ],
 )

@@ -9,7 +9,6 @@ import resource
 import signal
 import socket
 import ssl
-import sys
 import threading
 from pathlib import Path
 
@@ -17,31 +16,16 @@ import pytest
 
 import fastws
 from fastws import ConfigurationError, StartError
-from fastws.process import cli, supervisor
+from fastws.process import cli, order
 from fastws.process.control import MAX_MESSAGE, Control
 
 from ..kit import certificates
 from ..kit.client import within
-from ..kit.workers import HAS_PROC, SERVICE, Workers
+from ..kit.workers import HAS_PROC, SERVICE, Workers, listening_inodes
 
 needs_proc = pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
 # Which makes no difference to other processes
 once = pytest.mark.asyncio(loop_factories=["uvloop"])
-
-
-@pytest.fixture
-async def start(tmp_path):
-    """Start two workers with these arguments: `workers = await start("--port", "0")`."""
-    started: list[Workers] = []
-
-    async def start(*arguments: str, service: str = SERVICE, count: int = 2, **options) -> Workers:
-        (tmp_path / "chat.py").write_text(service)
-        started.append(await Workers.start(tmp_path, "chat.py", "--workers", str(count), *arguments, **options))
-        return started[-1]
-
-    yield start
-    for workers in started:
-        await workers.clean_up()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -51,7 +35,7 @@ async def start(tmp_path):
 @needs_proc
 @once
 async def test_the_file_of_a_unix_socket_goes_with_the_supervisor_alone(start, tmp_path):
-    workers = await start("--unix", "chat.sock")
+    workers = await start("--workers", "2", "--unix", "chat.sock", port=False)
     assert (await workers.says()).startswith("ws+unix:chat.sock:/ ")
     workers.count = 2
     killed = workers.pids()[0]
@@ -71,37 +55,28 @@ async def test_the_file_of_a_unix_socket_goes_with_the_supervisor_alone(start, t
 @once
 async def test_an_inherited_socket_is_listened_at_by_all(start):
     with socket.create_server(("127.0.0.1", 0)) as parent:
-        workers = await start("--fd", str(parent.fileno()), pass_fds=(parent.fileno(),))
+        workers = await start("--workers", "2", "--fd", str(parent.fileno()), port=False, pass_fds=[parent.fileno()])
         assert await workers.listens() == parent.getsockname()[1]
         assert len(await workers.client_of_each()) == 2
 
 
 @needs_proc
 @once
-async def test_where_a_port_may_be_shared_each_listens_at_a_socket_of_its_own(tmp_path):
-    (tmp_path / "chat.py").write_text(SERVICE)
+async def test_where_a_port_may_be_shared_each_listens_at_a_socket_of_its_own(start):
     program = "import fastws; fastws.run('chat:Chat', port=0, workers=2, reuse_port=True, close_timeout=0.2)"
-    pipe = asyncio.subprocess.PIPE
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
-    command = [sys.executable, "-c", program]
-    workers = Workers(await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=environment))
-    try:
-        await workers.listens()
-        assert len(await workers.client_of_each()) == 2
-        inodes = {listening_inode(pid, workers.port) for pid in workers.pids()}
-        assert len(inodes) == 2
-        workers.signal(signal.SIGTERM)
-        assert (await workers.end())[1:] == ("", 0)
-    finally:
-        await workers.clean_up()
+    workers = await start(program=program)
+    await workers.listens()
+    assert len(await workers.client_of_each()) == 2
+    inodes = {listening_inode(pid, workers.port) for pid in workers.pids()}
+    assert len(inodes) == 2
+    workers.signal(signal.SIGTERM)
+    assert (await workers.end())[1:] == ("", 0)
 
 
 def listening_inode(pid: int, port: int) -> str:
     """The socket at which a process listens."""
     opened = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    listening = [row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "0A"]
-    (found,) = [inode for inode in listening if f"socket:[{inode}]" in opened]
+    (found,) = [inode for inode in listening_inodes(port) if f"socket:[{inode}]" in opened]
     return found
 
 
@@ -113,7 +88,7 @@ def listening_inode(pid: int, port: int) -> str:
 @once
 async def test_a_hangup_has_all_of_them_read_the_certificate_again(start, tmp_path):
     files = certificates.Files(tmp_path)
-    workers = await start("--port", "0", "--certfile", str(files.certfile), "--keyfile", str(files.keyfile))
+    workers = await start("--workers", "2", "--certfile", str(files.certfile), "--keyfile", str(files.keyfile))
     port = await workers.listens()
     serial = files.renew()
     # As a terminal does: no worker ends by that
@@ -136,12 +111,13 @@ async def test_logs_say_which_worker(start):
     service = (
         SERVICE + "    @ws.on_start\n    def start(self):\n        import logging\n        logging.warning('began')\n"
     )
-    workers = await start("--port", "0", service=service)
+    workers = await start("--workers", "2", service=service)
     await workers.listens()
     lines = [await workers.logs("began") for _ in range(2)]
     assert {re.search(r"WARNING (worker \d) root: began$", line)[1] for line in lines} == {"worker 1", "worker 2"}
 
 
+@pytest.mark.slow
 @needs_proc
 @once
 async def test_a_program_s_own_format_can_say_it_too(start):
@@ -150,7 +126,7 @@ async def test_a_program_s_own_format_can_say_it_too(start):
         + SERVICE
         + "    @ws.on_start\n    def start(self):\n        logging.warning('began')\n"
     )
-    workers = await start("--port", "0", service=service)
+    workers = await start("--workers", "2", service=service)
     await workers.listens()
     assert {await workers.logs("began") for _ in range(2)} == {"worker 1|began", "worker 2|began"}
 
@@ -160,7 +136,7 @@ async def test_a_program_s_own_format_can_say_it_too(start):
 async def test_each_raises_its_limit_of_open_files(start):
     service = SERVICE.replace("return str(os.getpid())", "return repr(resource.getrlimit(resource.RLIMIT_NOFILE))", 1)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    workers = await start("--port", "0", service="import resource\n" + service)
+    workers = await start("--workers", "2", service="import resource\n" + service)
     await workers.listens()
     assert await (await workers.connect()).asks("how many") == repr((hard, hard))
 
@@ -215,7 +191,7 @@ async def everybody_knows_everybody(workers: Workers) -> None:
 @needs_proc
 @once
 async def test_each_is_connected_to_each_also_to_those_that_come_later(start):
-    workers = await start("--port", "0", service="import os\n" + LINKED, count=3)
+    workers = await start("--workers", "3", service="import os\n" + LINKED)
     await workers.listens()
     await everybody_knows_everybody(workers)
     killed = workers.pids()[1]
@@ -347,6 +323,6 @@ def test_the_command_refuses_a_wrong_number(text, capsys):
 
 @pytest.mark.parametrize(("quota", "count"), [(1.5, 2), (0.2, 1), (float("inf"), 6)])
 def test_auto_is_the_number_of_cores_to_use(monkeypatch, quota, count):
-    monkeypatch.setattr(supervisor, "_quota", lambda: quota)
+    monkeypatch.setattr(order, "_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
-    assert supervisor._number_of("auto") == count
+    assert order.number_of("auto") == count
