@@ -39,7 +39,10 @@ class Members:
         self.states: list[tuple[str, float]] = []
 
     @ws.on_text_message
-    def enter(self, connection: ws.Connection, text: str) -> str:
+    def enter(self, connection: ws.Connection, text: str) -> str | None:
+        if text.startswith("to all: "):
+            ws.push_text_to_group("all", text.removeprefix("to all: "))
+            return None
         self.first = self.first or connection
         connection.join("all")
         connection.store(text)
@@ -226,7 +229,10 @@ class Reading(asyncio.Protocol):
 
 
 async def crowd(ports: list[int], count: int) -> None:
-    """So many to each port; only who came last reads, the others leave it to the kernel's buffers until told to."""
+    """So many to each port; one says something to all, and again when those who came last, and are sent to last, have it.
+
+    The others leave the reading to the kernel's buffers until the end.
+    """
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     socks: list[socket.socket] = []
     last: list[socket.socket] = []
@@ -242,28 +248,28 @@ async def crowd(ports: list[int], count: int) -> None:
     say(ready=True)
 
     async def obey(order: dict) -> dict:
-        if order["do"] == "drain":
-            return {"read": sum(read_all(sock) for sock in socks)}
-        # One after the other: the second one's end may be noted late, but not later than the first one's
-        return {"ended": [read_until(sock, order["bytes"]) for sock in last]}
+        began = time.monotonic()
+        for _ in range(order["count"]):
+            last[0].sendall(frame("to all: " + "x" * order["size"]))
+            for sock in last:
+                read(sock, order["size"] + 2)
+        seconds = time.monotonic() - began
+        for sock in socks:
+            read_all(sock)
+        return {"seconds": seconds}
 
     await orders(obey)
 
 
-def read_until(sock: socket.socket, size: int) -> float:
-    """When so much had come."""
+def read(sock: socket.socket, size: int) -> None:
     while size > 0:
-        size -= len(sock.recv(65536))
-    return time.monotonic()
+        size -= len(sock.recv(size))
 
 
-def read_all(sock: socket.socket) -> int:
-    size = 0
-    while True:
-        try:
-            size += len(sock.recv(1 << 20, socket.MSG_DONTWAIT))
-        except BlockingIOError:
-            return size
+def read_all(sock: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while sock.recv(1 << 20, socket.MSG_DONTWAIT):
+            pass
 
 
 # --- Drivers

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import importlib
 import json
+import os
 import shutil
 import socket
 import statistics
@@ -53,7 +54,7 @@ MEMBERS = ("/node/ws", "name-{}", "in")  # how a client enters a node of fastws
 class Program:
     """One of `node_programs.py`."""
 
-    def __init__(self, core: int, name: str, *arguments: object, pass_fds: tuple[int, ...] = ()) -> None:
+    def __init__(self, core: int, name: str, *arguments: object, pass_fds: Sequence[int] = ()) -> None:
         command = [sys.executable, str(HERE / "node_programs.py"), name, json.dumps(arguments)]
         if shutil.which("taskset"):
             command = ["taskset", "-c", str(core), *command]
@@ -99,18 +100,24 @@ def programs() -> Iterator[Callable[..., Program]]:
 
 
 @contextlib.contextmanager
-def engine(name: str) -> Iterator[str]:
-    """Run a server of an engine; its URL, which is empty where workers need none."""
+def engine(name: str) -> Iterator[tuple[str, int]]:
+    """Run a server of an engine; its URL, which is empty where workers need none, and its process."""
     if name not in ENGINES:
-        yield ""
+        yield "", 0
         return
     with tempfile.TemporaryDirectory() as folder:
         server = ENGINES[name](Path(folder))
         asyncio.run(server.start())
         try:
-            yield server.url()
+            yield server.url(), server.process.pid
         finally:
             server.kill()
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def is_installed(name: str) -> bool:
@@ -288,7 +295,7 @@ def peers(options: argparse.Namespace) -> list[dict]:
             print(f"{name} is not installed")
             continue
         kind = "own mesh" if name == "wse-server" else "redis"
-        with engine(kind) as url, programs() as start:
+        with engine(kind) as (url, _), programs() as start:
             ports = [free_port(), free_port()]
             places = [url, url] if url else [ports, ports[::-1]]
             nodes = [start(core, "peer", name, place) for core, place in enumerate(places)]
@@ -316,32 +323,32 @@ def peer_samples(name: str, kind: str, pair: Pair, options: argparse.Namespace) 
 def crowds(options: argparse.Namespace) -> list[dict]:
     """Messages a second that one worker sends, and two, to receivers who leave the reading to the kernel."""
     rates: dict[int, list[float]] = {1: [], 2: []}
-    order = {"size": SIZE, "count": 60, "burst": 1}
-    for workers in rates:
-        with programs() as start:
-            ends = socket.socketpair()
-            numbers = [end.fileno() for end in ends]
-            nodes = [
-                start(core, "node", number if workers == 2 else None, pass_fds=(number,))
-                for core, number in enumerate(numbers[:workers])
-            ]
-            ports = [node.read()["port"] for node in nodes]
-            crowd = start(1, "crowd", ports, CROWD // workers)
-            crowd.read()
-            for _ in range(options.rounds):
-                crowd.tell("wait", bytes=order["count"] * FRAME)
-                began = nodes[0].ask("group", **order)["began"]
-                rates[workers].append(order["count"] * CROWD / (max(crowd.read()["ended"]) - began))
-                crowd.ask("drain")
-            for end in ends:
-                end.close()
+    order = {"size": SIZE, "count": 60}
+    for _ in range(options.rounds):
+        for workers, found in rates.items():
+            found.append(order["count"] * CROWD / seconds_of(workers, order))
     return [{"what": "crowd", "engine": "workers", "workers": count, "rate": found} for count, found in rates.items()]
+
+
+def seconds_of(workers: int, order: dict) -> float:
+    """How long so many messages to a crowd take, one after the other, with one worker or two."""
+    ends = socket.socketpair()
+    numbers = [end.fileno() for end in ends] if workers == 2 else [None]
+    with ends[0], ends[1], programs() as start:
+        nodes = [
+            start(core, "node", number, pass_fds=[] if number is None else [number])
+            for core, number in enumerate(numbers)
+        ]
+        crowd = start(1, "crowd", [node.read()["port"] for node in nodes], CROWD // workers)
+        crowd.read()
+        crowd.ask("talk", **order)
+        return crowd.ask("talk", **order)["seconds"]
 
 
 def groups(kind: str, options: argparse.Namespace) -> dict:
     """Memory of a hundred thousand groups for their backplane, and how a node subscribes to all of them again."""
     alone, _ = many_groups("", options)
-    with engine(kind) as url:
+    with engine(kind) as (url, _):
         together, again = many_groups(url, options)
     return {"what": "groups", "engine": kind, "bytes": (together - alone) / GROUPS, **again}
 
@@ -359,8 +366,33 @@ def many_groups(url: str, options: argparse.Namespace) -> tuple[int, dict[str, l
         return taken, {name: [one[name] for one in found] for name in ("seconds", "held")}
 
 
+def engines(kind: str, options: argparse.Namespace) -> dict:
+    """What an engine itself takes for a message, with one and with four who hear it."""
+    costs: dict[int, list[float]] = {}
+    with engine(kind) as (url, pid), programs() as start:
+        speaks, hears = start(0, "plain", url, False), []
+        speaks.read()
+        order = {"count": 4 * options.messages, "burst": 32, "pause": 0.002}
+        for count in (1, 4):
+            while len(hears) < count:
+                hears.append(start(0, "plain", url, True))
+                hears[-1].read()
+            costs[count] = [engine_cost(pid, speaks, hears, order) for _ in range(options.rounds)]
+    return {"what": "engine", "engine": kind, "cpu": costs[1], "cpu_of_four": costs[4]}
+
+
+def engine_cost(engine_pid: int, speaks: Program, hears: list[Program], order: dict) -> float:
+    """Seconds of CPU of the engine for a message that all of them hear."""
+    before, heard = cpu_of(engine_pid), [len(one.ask("look")["latencies"]) for one in hears]
+    speaks.ask("late", **order)
+    for one, had in zip(hears, heard, strict=True):
+        while len(one.ask("look")["latencies"]) < had + order["count"]:
+            time.sleep(0.02)
+    return (cpu_of(engine_pid) - before) / order["count"]
+
+
 def measure(kind: str, options: argparse.Namespace) -> list[dict]:
-    with engine(kind) as url, programs() as start:
+    with engine(kind) as (url, _), programs() as start:
         pair = two_nodes(url, start)
         samples = fan_outs(kind, pair, options)
         samples += singles(kind, pair, options)
@@ -370,7 +402,7 @@ def measure(kind: str, options: argparse.Namespace) -> list[dict]:
             samples.append(protocols(kind, url, start, options))
             samples.append(drivers(kind, url, start, options))
             samples += senders(kind, url, start, options)
-    return samples + ([groups(kind, options)] if url else crowds(options))
+    return samples + ([groups(kind, options), engines(kind, options)] if url else crowds(options))
 
 
 def show(samples: list[dict]) -> None:

@@ -891,8 +891,9 @@ class RespReader:
 
     Args:
         received: called with the channel and the payload of each message.
-        replied: called with every other value. Strings are bytes, errors `RespError`, arrays and sets a list, maps a
-            list of keys and values in turn, pushes a tuple; a string that is longer than `max_length` is None.
+        replied: called with every other value but a number by itself, which answers a publish. Strings are bytes,
+            errors `RespError`, arrays and sets a list, maps a list of keys and values in turn, pushes a tuple; a
+            string that is longer than `max_length` is None.
         max_length: bytes of a string, 8 at least.
 
     Attributes:

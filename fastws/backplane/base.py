@@ -101,5 +101,5 @@ class Backplane(abc.ABC):
         """Give the receiver what has come already, by engines that see nodes; called before much is decided here."""
 
     def audience(self, subject: bytes) -> bool | None:
-        """Tell whether another node is subscribed; None if this engine does not know that before it publishes."""
+        """Tell whether another node is subscribed; asked before each publish, of engines that see nodes."""
         return None
