@@ -1,10 +1,11 @@
-"""How many nodes, and how much of an engine, do so many connections need? The arithmetic, and a simulation that checks it.
+"""How many nodes, and how much of an engine, do so many connections need? Arithmetic, and a simulation that checks it.
 
     python benchmarks/capacity.py                  the three deployments of docs/capacity.md
     python benchmarks/capacity.py --connections 200000 --group 500 --messages 40 --delay 0.05
 
-The figures of what each step costs are those of benchmarks/README.md, rounded up; `--factor 2` is for a machine half as fast.
-The simulation places members at random, has messages come at random, and lets each node do its work one thing after the other.
+The figures of what each step costs are those of benchmarks/README.md, rounded up; `--factor 2` is for a machine half
+as fast. The simulation places members at random, has messages come at random, and lets each node do its work one thing
+after the other.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def memory(deployment: Deployment, nodes: int) -> float:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a simulation saw: shares of a core, copies a message, and seconds until the last member of a group had it."""
+    """What a simulation saw: shares of a core, copies a message, seconds until the last member of a group had it."""
 
     busy: float
     busiest: float

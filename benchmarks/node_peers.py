@@ -1,7 +1,7 @@
 """Other libraries with several nodes: each class starts one node of its own, and pushes to a group on all of them.
 
-A peer is made for a pair of nodes; `path`, `hello` and `sign` say how a client enters the group "all" there: which path it
-opens, what it says first, and how the text begins that tells that it is in, if any does.
+A peer is made for a pair of nodes; `path`, `hello` and `sign` say how a client enters the group "all" there: which path
+it opens, what it says first, and how the text begins that tells that it is in, if any does.
 """
 
 from __future__ import annotations

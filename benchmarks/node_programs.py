@@ -229,9 +229,9 @@ class Reading(asyncio.Protocol):
 
 
 async def crowd(ports: list[int], count: int) -> None:
-    """So many to each port; one says something to all, and again when those who came last, and are sent to last, have it.
+    """So many to each port; one says something to all, and again when those who came last have it.
 
-    The others leave the reading to the kernel's buffers until the end.
+    Who came last is sent to last. The others leave the reading to the kernel's buffers until the end.
     """
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     socks: list[socket.socket] = []

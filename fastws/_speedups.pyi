@@ -654,7 +654,7 @@ class Voice:
         """Unsubscribe from what nobody here was meant by for 2 s, or, if that is over, from all of it."""
     def flush(self) -> None:
         """Hand over what collected in this turn."""
-    def subscriptions(self) -> list[bytes]:
+    def subscriptions(self) -> Iterator[bytes]:
         """Return all subjects that are wanted."""
     def wants(self, subject: bytes) -> bool:
         """Tell whether a subject is."""
