@@ -12,10 +12,13 @@
     ├── ForkedProcessError              (RuntimeError) called in a child that was forked from the server's process
     ├── GroupRemovedError               (LookupError) the group was removed and its name retired
     ├── HandlerError                    (TypeError) a handler returned what cannot be a reply
+    ├── DialError                       (OSError) a client cannot reach the server, or its proxy
+    ├── ProxyError                      a proxy refuses to connect a client, or is none
+    ├── RedirectError                   a client is sent where it does not go
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service (`ConfigurationError`, `HandlerError` and the five about
-misuse) or the peer (`HandshakeError`). What an error knows is in its attributes; `str(error)` makes a
+misuse) or the peer (`HandshakeError`), or what a client meets on its way (`DialError`, `ProxyError`, `RedirectError`). What an error knows is in its attributes; `str(error)` makes a
 sentence of them. This module imports nothing of fastws, so that every other module may import it.
 """
 
@@ -25,6 +28,7 @@ import reprlib
 
 __all__ = [
     "ConfigurationError",
+    "DialError",
     "FastWSError",
     "ForkedProcessError",
     "GroupRemovedError",
@@ -32,6 +36,8 @@ __all__ = [
     "HandshakeError",
     "NoCurrentConnectionError",
     "NotServingError",
+    "ProxyError",
+    "RedirectError",
     "StartError",
     "WrongThreadError",
 ]
@@ -183,3 +189,62 @@ class HandlerError(FastWSError, TypeError):
 
     def __str__(self) -> str:
         return f"{self.handler} returned {self.returned}; a reply is str (text), bytes (binary) or None (no reply)"
+
+
+class DialError(FastWSError, OSError):
+    """A client cannot reach the server, or the proxy before it: no such name, nobody there, no way there.
+
+    Attributes:
+        address: whom it wanted to reach, such as ``"example.com:443"`` or ``"unix:/run/chat.sock"``.
+        errno: of the system or of its resolver; None where several addresses failed for different reasons.
+    """
+
+    def __init__(self, address: str, reason: str, errno: int | None = None) -> None:
+        super().__init__(errno, reason)
+        self.address = address
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.address, self.strerror, self.errno)
+
+    def __str__(self) -> str:
+        return f"cannot connect to {self.address}: {self.strerror}"
+
+
+class ProxyError(FastWSError):
+    """A proxy does not connect a client to the server.
+
+    Attributes:
+        proxy: its URL, without user and password.
+        reason: what it says, or what is wrong with it.
+        status: of HTTP, or the reply of SOCKS (RFC 1928 section 6); None where it gave none.
+    """
+
+    def __init__(self, proxy: str, reason: str, status: int | None = None) -> None:
+        super().__init__(proxy, reason, status)
+        self.proxy = proxy
+        self.reason = reason
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"proxy {self.proxy} does not connect: {self.reason}"
+
+
+class RedirectError(FastWSError):
+    """A server sends a client where it does not go.
+
+    Attributes:
+        url: of who answered with the redirect, without user and password.
+        status: such as 302.
+        location: where it leads, as the server said it; empty if it did not.
+        reason: why that is not followed.
+    """
+
+    def __init__(self, url: str, status: int, location: str, reason: str) -> None:
+        super().__init__(url, status, location, reason)
+        self.url = url
+        self.status = status
+        self.location = location
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.url} redirects with {self.status} to {self.location!r}: {self.reason}"
