@@ -18,8 +18,9 @@
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service (`ConfigurationError`, `HandlerError` and the five about
-misuse) or the peer (`HandshakeError`), or what a client meets on its way (`DialError`, `ProxyError`, `RedirectError`). What an error knows is in its attributes; `str(error)` makes a
-sentence of them. This module imports nothing of fastws, so that every other module may import it.
+misuse), the peer (`HandshakeError`), or what a client meets on its way (`DialError`, `ProxyError`, `RedirectError`).
+What an error knows is in its attributes; `str(error)` makes a sentence of them. This module imports nothing of fastws,
+so that every other module may import it.
 """
 
 from __future__ import annotations
@@ -247,4 +248,4 @@ class RedirectError(FastWSError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.url} redirects with {self.status} to {self.location!r}: {self.reason}"
+        return f"{self.url} redirects with {self.status} to {self.location[:200]!r}: {self.reason}"

@@ -1,9 +1,7 @@
-"""From a target to a connected socket: resolved, raced, and brought through a proxy.
+"""From a target to a connected socket: over TCP, through a proxy, or at a path.
 
 Theory of operation. Whatever lies between, what comes out is a plain socket, not blocking, over which the next byte is
-the server's or for the server; TLS with the server begins above it. A name with several addresses is raced as RFC 8305
-has it ("happy eyeballs"): they are tried in turn by family, each a quarter of a second after the one before, or as soon
-as that one has failed; the first that is there wins. The loop's own race exists on asyncio only, so a library does it.
+the server's or for the server; TLS with the server begins above it.
 
 Nothing here has a timeout: who dials has one for all that opening takes, and cancels. Wherever that happens, each
 socket that was made is closed.
@@ -11,25 +9,18 @@ socket that was made is closed.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-from ..errors import DialError
 from .proxies import proxy_for
-from .url import authority
+from .tcp import dial_error, open_tcp, send_at_once
 
 if TYPE_CHECKING:
+    from .tcp import LocalAddress
     from .url import Target
 
-__all__ = ["dial", "open_tcp"]
-
-EYEBALLS_DELAY: Final = 0.25  # seconds until the next address is tried beside the one before (RFC 8305 section 5)
-
-LocalAddress = tuple[str, int]
-"""A host and a port of this machine to connect from; 0 is any port."""
+__all__ = ["dial"]
 
 
 async def dial(
@@ -61,7 +52,8 @@ async def dial(
     """
     if sock is not None:
         sock.setblocking(False)
-        return _undelayed(sock)
+        send_at_once(sock)
+        return sock
     if unix is not None:
         return _open_unix(os.fspath(unix))
     if (through := proxy_for(target, proxy)) is not None:
@@ -70,26 +62,6 @@ async def dial(
 
         return await open_tunnel(through, target, local_addr)
     return await open_tcp(target.host, target.port, local_addr)
-
-
-async def open_tcp(host: str, port: int, local_addr: LocalAddress | None = None) -> socket.socket:
-    """Connect to a host, at whichever of its addresses is there first.
-
-    Raises:
-        DialError: the name is not known, or nobody is there.
-    """
-    from aiohappyeyeballs import start_connection
-
-    loop = asyncio.get_running_loop()
-    try:
-        addresses = await _resolve(loop, host, port)
-        sources = await _resolve(loop, *local_addr) if local_addr else None
-        sock = await start_connection(
-            addresses, local_addr_infos=sources, happy_eyeballs_delay=EYEBALLS_DELAY, loop=loop
-        )
-    except OSError as error:
-        raise _dial_error(error, authority(host, port)) from error
-    return _undelayed(sock)
 
 
 def _open_unix(path: str) -> socket.socket:
@@ -101,29 +73,8 @@ def _open_unix(path: str) -> socket.socket:
         sock.connect(path)
     except OSError as error:
         sock.close()
-        raise _dial_error(error, f"unix:{path}") from error
+        raise dial_error(error, f"unix:{path}") from error
     except BaseException:
         sock.close()
         raise
     return sock
-
-
-async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Any]:
-    with contextlib.suppress(socket.gaierror):
-        # An address needs no thread
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-def _undelayed(sock: socket.socket) -> socket.socket:
-    """Have small frames leave at once; a socket that is not of TCP does so anyway."""
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-def _dial_error(error: OSError, address: str) -> DialError:
-    # Those of resolvers have numbers of their own, and those of a race their sentences in a list
-    known = error.errno is not None and not isinstance(error, socket.gaierror)
-    reason = os.strerror(error.errno or 0) if known else error.strerror or str(error)
-    return DialError(address, reason, error.errno)

@@ -49,7 +49,7 @@ class Proxy:
     auth: Auth | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, url: str) -> Proxy:
+    def parse(cls, url: object) -> Proxy:
         """Take the URL of a proxy apart.
 
         Raises:
@@ -60,7 +60,7 @@ class Proxy:
             _refuse(url, f"give None, True or the URL of a proxy, of {', '.join(_PORTS)}: such as http://10.0.0.1:3128")
         scheme = found[1].lower()
         try:
-            proxy = cls(scheme, *parse_place(url, found[2], _PORTS[scheme]))
+            proxy = cls(scheme, *parse_place(found[0], found[2], _PORTS[scheme]))
         except ConfigurationError as error:
             raise ConfigurationError(f"proxy: {error}") from None
         if proxy.is_socks and proxy.auth and not all(map(_fits_socks, proxy.auth)):
@@ -88,7 +88,7 @@ def proxy_for(target: Target, given: bool | str | None) -> Proxy | None:
     """
     if given is None:
         return None
-    return _of_environment(target) if given is True else Proxy.parse(given)  # type: ignore[arg-type]
+    return _of_environment(target) if given is True else Proxy.parse(given)
 
 
 def _of_environment(target: Target) -> Proxy | None:

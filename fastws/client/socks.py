@@ -9,13 +9,13 @@ import python_socks
 from python_socks.async_.asyncio import Proxy as Socks
 
 from ..errors import DialError, ProxyError
-from .dialing import open_tcp
+from .tcp import open_tcp
 
 if TYPE_CHECKING:
     import socket
 
-    from .dialing import LocalAddress
     from .proxies import Proxy
+    from .tcp import LocalAddress
     from .url import Target
 
 __all__ = ["open_socks"]

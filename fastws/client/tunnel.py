@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigurationError, ProxyError
 from .bridge import open_bridge
-from .dialing import open_tcp
+from .tcp import open_tcp
 from .url import authority
 
 if TYPE_CHECKING:
     import socket
 
-    from .dialing import LocalAddress
     from .proxies import Proxy
+    from .tcp import LocalAddress
     from .url import Target
 
 __all__ = ["open_tunnel"]

@@ -195,12 +195,13 @@ def _host(url: str, host: str) -> str:
 def _to_ascii(url: str, host: str) -> str:
     if host.isascii():
         return host.lower()
+    why = "its host is no name, or one that not all programs encode alike; write its form with xn--"
+    if any(map(_is_ambiguous, host)):
+        _refuse(url, why)
     try:
-        if not any(map(_is_ambiguous, host)):
-            return host.encode("idna").decode("ascii").lower()
+        return host.encode("idna").decode("ascii").lower()
     except UnicodeError:
-        pass
-    _refuse(url, "its host is no name, or one that not all programs encode alike; write its form with xn--")
+        _refuse(url, why)
 
 
 def _is_ambiguous(letter: str) -> bool:

@@ -162,5 +162,5 @@ def test_this_machine_is_reached_without_the_proxy_of_the_environment(environmen
 
 def test_a_wrong_proxy_of_the_environment_is_refused(environment):
     environment(http_proxy="ftp://h")
-    with pytest.raises(ConfigurationError, match="of the environment, proxy='ftp://h': .*proxy=None goes without"):
+    with pytest.raises(ConfigurationError, match=r"of the environment, proxy='ftp://h': .*proxy=None goes without"):
         chosen("ws://a")

@@ -170,7 +170,9 @@ def test_a_url_is_a_str(url):
         parse(url)
 
 
-@pytest.mark.parametrize("url", ["ws://ada:secret@a:x", "ws://ada:secret@a/#b", "ftp://ada:secret@a", "ws://a:s@cret@b"])
+@pytest.mark.parametrize(
+    "url", ["ws://ada:secret@a:x", "ws://ada:secret@a/#b", "ftp://ada:secret@a", "ws://a:s@cret@b"]
+)
 def test_an_error_shows_no_password(url):
     with pytest.raises(ConfigurationError) as raised:
         parse(url)
