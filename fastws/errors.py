@@ -12,9 +12,10 @@
     ├── ForkedProcessError              (RuntimeError) called in a child that was forked from the server's process
     ├── GroupRemovedError               (LookupError) the group was removed and its name retired
     ├── HandlerError                    (TypeError) a handler returned what cannot be a reply
-    ├── DialError                       (OSError) a client cannot reach the server, or its proxy
-    ├── ProxyError                      a proxy refuses to connect a client, or is none
-    ├── RedirectError                   a client is sent where it does not go
+    ├── ConnectError                    (OSError) a client's connection does not come about
+    │   ├── DialError                   the server, or the proxy before it, cannot be reached
+    │   ├── ProxyError                  the proxy refuses, or is none
+    │   └── RedirectError               the server sends the client where it does not go
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service (`ConfigurationError`, `HandlerError` and the five about
@@ -29,6 +30,7 @@ import reprlib
 
 __all__ = [
     "ConfigurationError",
+    "ConnectError",
     "DialError",
     "FastWSError",
     "ForkedProcessError",
@@ -192,7 +194,15 @@ class HandlerError(FastWSError, TypeError):
         return f"{self.handler} returned {self.returned}; a reply is str (text), bytes (binary) or None (no reply)"
 
 
-class DialError(FastWSError, OSError):
+class ConnectError(FastWSError, OSError):
+    """A connection to a server does not come about; the message says why, and `__cause__` what was behind it."""
+
+    def __init__(self, *values: object) -> None:
+        super().__init__()
+        self.args = values  # of which OSError would make an errno and a file's name
+
+
+class DialError(ConnectError):
     """A client cannot reach the server, or the proxy before it: no such name, nobody there, no way there.
 
     Attributes:
@@ -201,17 +211,16 @@ class DialError(FastWSError, OSError):
     """
 
     def __init__(self, address: str, reason: str, errno: int | None = None) -> None:
-        super().__init__(errno, reason)
+        super().__init__(address, reason, errno)
         self.address = address
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.address, self.strerror, self.errno)
+        self.strerror = reason
+        self.errno = errno
 
     def __str__(self) -> str:
         return f"cannot connect to {self.address}: {self.strerror}"
 
 
-class ProxyError(FastWSError):
+class ProxyError(ConnectError):
     """A proxy does not connect a client to the server.
 
     Attributes:
@@ -230,7 +239,7 @@ class ProxyError(FastWSError):
         return f"proxy {self.proxy} does not connect: {self.reason}"
 
 
-class RedirectError(FastWSError):
+class RedirectError(ConnectError):
     """A server sends a client where it does not go.
 
     Attributes:
