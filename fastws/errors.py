@@ -13,6 +13,9 @@
     ├── GroupRemovedError               (LookupError) the group was removed and its name retired
     ├── HandlerError                    (TypeError) a handler returned what cannot be a reply
     ├── ConnectError                    (OSError) a client's connection does not come about
+    │   ├── DialError                   the server, or the proxy before it, cannot be reached
+    │   ├── ProxyError                  the proxy refuses, or is none
+    │   ├── RedirectError               the server sends the client where it does not go
     │   ├── InvalidStatus               the server answers with another status than 101
     │   ├── InvalidHandshake            what the server answers is no answer to what it was asked
     │   └── OpenTimeoutError            (TimeoutError) it takes longer than `open_timeout`
@@ -22,8 +25,9 @@
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service or the client (`ConfigurationError`, `HandlerError` and the
-seven about misuse) or the peer (`HandshakeError`, `ConnectError`, `ConnectionClosed`). What an error knows is in its attributes; `str(error)` makes a
-sentence of them. This module imports nothing of fastws, so that every other module may import it.
+seven about misuse), the peer (`HandshakeError`, `ConnectionClosed`), or what a client meets on its way (`ConnectError`).
+What an error knows is in its attributes; `str(error)` makes a sentence of them. This module imports nothing of fastws,
+so that every other module may import it.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectError",
     "ConnectionClosed",
+    "DialError",
     "FastWSError",
     "ForkedProcessError",
     "GroupRemovedError",
@@ -47,6 +52,8 @@ __all__ = [
     "NoCurrentConnectionError",
     "NotServingError",
     "OpenTimeoutError",
+    "ProxyError",
+    "RedirectError",
     "StartError",
     "WrongThreadError",
 ]
@@ -213,6 +220,68 @@ class HandlerError(FastWSError, TypeError):
 
 class ConnectError(FastWSError, OSError):
     """A connection to a server does not come about; the message says why, and `__cause__` what was behind it."""
+
+    def __init__(self, *values: object) -> None:
+        super().__init__()
+        self.args = values  # of which OSError would make an errno and a file's name
+
+
+class DialError(ConnectError):
+    """A client cannot reach the server, or the proxy before it: no such name, nobody there, no way there.
+
+    Attributes:
+        address: whom it wanted to reach, such as ``"example.com:443"`` or ``"unix:/run/chat.sock"``.
+        errno: of the system or of its resolver; None where several addresses failed for different reasons.
+    """
+
+    def __init__(self, address: str, reason: str, errno: int | None = None) -> None:
+        super().__init__(address, reason, errno)
+        self.address = address
+        self.strerror = reason
+        self.errno = errno
+
+    def __str__(self) -> str:
+        return f"cannot connect to {self.address}: {self.strerror}"
+
+
+class ProxyError(ConnectError):
+    """A proxy does not connect a client to the server.
+
+    Attributes:
+        proxy: its URL, without user and password.
+        reason: what it says, or what is wrong with it.
+        status: of HTTP, or the reply of SOCKS (RFC 1928 section 6); None where it gave none.
+    """
+
+    def __init__(self, proxy: str, reason: str, status: int | None = None) -> None:
+        super().__init__(proxy, reason, status)
+        self.proxy = proxy
+        self.reason = reason
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"proxy {self.proxy} does not connect: {self.reason}"
+
+
+class RedirectError(ConnectError):
+    """A server sends a client where it does not go.
+
+    Attributes:
+        url: of who answered with the redirect, without user and password.
+        status: such as 302.
+        location: where it leads, as the server said it; empty if it did not.
+        reason: why that is not followed.
+    """
+
+    def __init__(self, url: str, status: int, location: str, reason: str) -> None:
+        super().__init__(url, status, location, reason)
+        self.url = url
+        self.status = status
+        self.location = location
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.url} redirects with {self.status} to {self.location[:200]!r}: {self.reason}"
 
 
 class InvalidStatus(ConnectError):
