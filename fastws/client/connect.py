@@ -221,7 +221,9 @@ def connect(url: str, /, **options: Unpack[ConnectOptions]) -> Connecting[Client
 def connect(url: str, listener: object, /, **options: Unpack[ConnectOptions]) -> Connecting[Connection]: ...
 @takes(ConnectOptions)
 def connect(url: str, listener: object = None, /, **options: Unpack[ConnectOptions]) -> Any:
-    """Connect to a WebSocket server::
+    """Connect to a WebSocket server.
+
+    ::
 
         async with fastws.connect("wss://example.com/chat") as connection:
             await connection.send("hello")
