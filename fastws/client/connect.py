@@ -146,7 +146,7 @@ class Connecting(Generic[_C]):
             await self._plug(hub, sock, target, opening)
             connection: _C = await opening.opened
         except BaseException:
-            self._abort()
+            opening.give_up()
             raise
         return connection
 

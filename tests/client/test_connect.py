@@ -491,13 +491,11 @@ def test_a_client_alone_starts_and_ends_quietly():
 import asyncio, fastws, warnings
 warnings.simplefilter("error")
 async def main():
-    async def handle(reader, writer):
-        await reader.read()
-        writer.close()
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     opening = asyncio.ensure_future(fastws.connect(f"ws://127.0.0.1:{port}/")._open())
     await asyncio.sleep(0.05)
+    server.close()
 asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-X", "dev", "-c", script], capture_output=True, text=True, check=False)
