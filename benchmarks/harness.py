@@ -125,7 +125,12 @@ def load(scenario: Scenario, port: int, pid: int, seconds: float, core: int) -> 
     """Load a server; returns what the load generator found."""
     settings = scenario.facts() | {"port": port, "pid": pid, "seconds": seconds}
     arguments = [f"{name}={int(value) if isinstance(value, bool) else value}" for name, value in settings.items()]
-    command = ["taskset", "-c", str(core), str(binaries() / "load"), scenario.load, *arguments]
+    return found_by([str(binaries() / "load"), scenario.load, *arguments], seconds, core)
+
+
+def found_by(command: list[str], seconds: float, core: int) -> dict:
+    """Run what measures on one core; returns the figures that it prints."""
+    command = ["taskset", "-c", str(core), *command]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + PATIENCE, check=False)
     except subprocess.TimeoutExpired:
@@ -135,8 +140,19 @@ def load(scenario: Scenario, port: int, pid: int, seconds: float, core: int) -> 
     return json.loads(done.stdout)
 
 
+def client(peer: Peer, scenario: Scenario, port: int, seconds: float, core: int) -> dict:
+    """Let a client measure itself at an echo server; returns what it found."""
+    settings = {"size": scenario.size, "window": scenario.window, "connections": scenario.connections}
+    arguments = [f"--{name}={value}" for name, value in (settings | {"seconds": seconds}).items()]
+    return found_by(peer.client_command(port, *arguments), seconds, core)
+
+
 def sample(peer: Peer, scenario: Scenario, seconds: float, cores: Cores) -> dict:
     """Measure once; raises NotMeasured where that cannot be."""
+    if scenario.is_of_clients:
+        # The one whose CPU time counts has the core of those whose CPU time counts
+        with server([str(binaries() / "floor"), "echo"], cores.load) as (port, _):
+            return client(peer, scenario, port, seconds * scenario.lasts, cores.server)
     for feature, excuse in peer.cannot.items():
         if getattr(scenario, feature):
             raise NotMeasured(excuse)
