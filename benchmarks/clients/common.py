@@ -1,8 +1,8 @@
 """What every client's program begins with: `python CLIENT.py --port N ...` measures itself and prints one JSON object.
 
-With `--size` it keeps `--window` text messages under way at an echo server; with `--connections` above 1 it opens so many
-that say nothing. CPU time is the program's own clock, read when counting begins and ends, a fifth of `--seconds` after
-the start. No message is too large; all else is as the library has it by default, but for compression: there is none.
+With `--size` it keeps `--window` text messages under way at an echo server; without, it opens `--connections` that say
+nothing. CPU time is the program's own clock, read when counting begins, a fifth of `--seconds` after the start, and
+ends. No message is too large, and nothing is compressed; all else is as the library has it by default.
 """
 
 from __future__ import annotations
