@@ -66,6 +66,7 @@ PEERS = {
 CLIENTS = {
     peer.name: peer
     for peer in (
+        Peer("floor", "floor"),
         Peer("fastws called", "fastws", "called"),
         Peer("fastws awaited", "fastws"),
         Peer("picows", "picows"),

@@ -142,9 +142,22 @@ def found_by(command: list[str], seconds: float, core: int) -> dict:
 
 def client(peer: Peer, scenario: Scenario, port: int, seconds: float, core: int) -> dict:
     """Let a client measure itself at an echo server; returns what it found."""
+    if peer.program == "floor":
+        return floor_of_clients(scenario, port, seconds, core)
     settings = {"size": scenario.size, "window": scenario.window, "connections": scenario.connections}
     arguments = [f"--{name}={value}" for name, value in (settings | {"seconds": seconds}).items()]
     return found_by(peer.client_command(port, *arguments), seconds, core)
+
+
+def floor_of_clients(scenario: Scenario, port: int, seconds: float, core: int) -> dict:
+    """What the load generator, in C, needs itself: the least that a client can do."""
+    if not scenario.size:
+        raise NotMeasured("the load generator tells nothing of its own memory")
+    settings = {"connections": 1, "size": scenario.size, "window": scenario.window, "port": port, "pid": os.getpid()}
+    arguments = [f"{name}={value}" for name, value in (settings | {"seconds": seconds}).items()]
+    found = found_by([str(binaries() / "load"), "echo", *arguments], seconds, core)
+    rate = found["messages_per_second"]
+    return {"messages_per_second": rate, "cpu_us": found["load_share"] / rate * 1e6, "cpu_share": found["load_share"]}
 
 
 def sample(peer: Peer, scenario: Scenario, seconds: float, cores: Cores) -> dict:

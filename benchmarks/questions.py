@@ -145,7 +145,7 @@ QUESTIONS: dict[str, list[Scenario]] = {
         client(8192, 1),
         client(1 << 20, 1),
     ],
-    "client-idle": [Scenario("client idle", 1000, rounds=1, peers=tuple(CLIENTS), quick=True)],
+    "client-idle": [Scenario("client idle", 1000, rounds=1, peers=tuple(CLIENTS)[1:], quick=True)],
     "tls": [
         echo(100, 64, 1, tls=True, peers=FEW),
         echo(100, 16384, 1, tls=True, peers=FEW),

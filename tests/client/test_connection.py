@@ -26,11 +26,11 @@ def connect(server, path="/", **options):
 async def all_of(connection) -> tuple[list, fastws.ConnectionClosed]:
     """All that can be iterated over, and the error at the end of it."""
     received = []
-    while True:
-        try:
+    try:
+        while True:
             received.append(await within(connection.__anext__()))
-        except fastws.ConnectionClosed as error:
-            return received, error
+    except fastws.ConnectionClosed as error:
+        return received, error
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ async def test_a_task_that_waits_goes_on_in_its_own_context_as_itself(connected)
     async def receive():
         task = asyncio.current_task()
         async for message in connection:
-            seen.append((message, asyncio.current_task() is task))  # noqa: PERF401 (one by one, for who looks)
+            seen.append((message, asyncio.current_task() is task))
             if message == "c":
                 return
 

@@ -11,7 +11,6 @@ from fastws.errors import InvalidHandshake
 from fastws.handshake.client import ask, check
 from fastws.options import ClientOptions
 
-
 AS_THE_SERVER_LIKES = b", permessage-deflate; client_max_window_bits"
 
 
