@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 try:
     from . import http, ws
 except ModuleNotFoundError as error:
@@ -11,14 +13,25 @@ except ModuleNotFoundError as error:
         f"the sources in {__path__[0]} are not built for this Python: run `make build` beside them, or import an "
         "installed fastws from another directory"
     ) from None
+from ._speedups import ClientConnection
 from .errors import (
+    ClientRoleError,
+    ConcurrentReceiveError,
     ConfigurationError,
+    ConnectError,
+    ConnectionClosed,
+    DialError,
     FastWSError,
     ForkedProcessError,
     GroupRemovedError,
     HandlerError,
+    InvalidHandshake,
+    InvalidStatus,
     NoCurrentConnectionError,
     NotServingError,
+    OpenTimeoutError,
+    ProxyError,
+    RedirectError,
     StartError,
     WrongThreadError,
 )
@@ -26,19 +39,50 @@ from .process.run import run
 from .server.server import Server, serve
 from .version import __version__ as __version__
 
+if TYPE_CHECKING:
+    from .client.connect import connect
+
 __all__ = [
+    "ClientConnection",
+    "ClientRoleError",
+    "ConcurrentReceiveError",
     "ConfigurationError",
+    "ConnectError",
+    "ConnectionClosed",
+    "DialError",
     "FastWSError",
     "ForkedProcessError",
     "GroupRemovedError",
     "HandlerError",
+    "InvalidHandshake",
+    "InvalidStatus",
     "NoCurrentConnectionError",
     "NotServingError",
+    "OpenTimeoutError",
+    "ProxyError",
+    "RedirectError",
     "Server",
     "StartError",
     "WrongThreadError",
+    "connect",
     "http",
     "run",
     "serve",
     "ws",
 ]
+
+# What a server has no use of is loaded when somebody asks for it.
+_LAZY = {"connect": "client.connect"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -47,6 +47,7 @@ cdef void send_close(Connection connection, int code, str reason):
 
 cdef int on_close_frame(Connection connection, bytes payload) except -1:
     """The peer's close frame: answer it unless it is the answer, then let go of the transport."""
+    hand_out(connection)
     code, reason = parse_close(payload)
     if code < 0:
         fail(connection, -code, FAIL_REASONS[-code])
@@ -69,8 +70,16 @@ cdef int on_close_frame(Connection connection, bytes payload) except -1:
     return 0
 
 
+cdef int hand_out(Connection connection) except -1:
+    """Let who awaits messages take those that came before the end, and answer them."""
+    if connection.client is not None:
+        connection.client.tell()
+    return 0
+
+
 cdef int fail_reading(Connection connection, int code) except -1:
     """Fail for what the reader does not take."""
+    hand_out(connection)
     return fail(connection, code, OVERREACHED if connection.reader.overreached else FAIL_REASONS[code])
 
 
@@ -127,6 +136,8 @@ cdef int end_service_side(Connection connection) except -1:
         connection.code = 1006
     leave_registries(connection)
     wake_drain(connection)
+    if connection.client is not None:
+        connection.client.end()
     give_time(connection)
     connection.hub.ending.add(connection)
     if connection.endpoint.on_close is None:
@@ -175,15 +186,25 @@ cdef void release_connection(Connection connection):
     if connection.handling is not None:
         connection.handling.connection = None
         connection.handling = None
+    if connection.client is not None:
+        connection.client.let_go()
     connection.hub.ending.discard(connection)
     link_remove(&connection.link)
     connection.hub.live -= 1
     connection.endpoint.live -= 1
+    wake_end(connection)
     on_release, connection.on_release = connection.on_release, None
     if on_release is not None:
         on_release()
     if connection.endpoint.live == 0 and connection.endpoint.on_empty is not None:
         connection.endpoint.on_empty()
+
+
+cdef void wake_end(Connection connection):
+    waiters, connection.end_waiters = connection.end_waiters, None
+    for waiter in waiters or ():
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 cdef int lose_connection(Connection connection) except -1:
@@ -195,7 +216,7 @@ cdef int lose_connection(Connection connection) except -1:
         become(connection, CLOSED)
     if not connection.close_received and not connection.close_sent:
         connection.code = 1006
-    connection.inbox = connection.leftover = connection.drain_waiters = None
+    connection.inbox = connection.leftover = connection.drain_waiters = connection.end_waiters = None
     connection.address = connection.remote_address
     connection.transport = None
     connection.context = None
