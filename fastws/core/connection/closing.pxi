@@ -177,6 +177,8 @@ cdef void release_connection(Connection connection):
         connection.handling = None
     connection.hub.ending.discard(connection)
     link_remove(&connection.link)
+    if connection.hub.clock is not None:
+        connection.hub.disarm(connection)
     connection.hub.live -= 1
     connection.endpoint.live -= 1
     on_release, connection.on_release = connection.on_release, None
