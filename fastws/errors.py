@@ -12,6 +12,8 @@
     ├── ForkedProcessError              (RuntimeError) called in a child that was forked from the server's process
     ├── GroupRemovedError               (LookupError) the group was removed and its name retired
     ├── HandlerError                    (TypeError) a handler returned what cannot be a reply
+    ├── testing.Refused                 a server in memory refuses the opening handshake of a test's client
+    ├── testing.ExpectationError        (AssertionError) something else came than a test expects, or nothing
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service (`ConfigurationError`, `HandlerError` and the five about
