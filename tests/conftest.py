@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import traceback
-import types
 from pathlib import Path
 
 import hypothesis
@@ -118,12 +117,12 @@ class Failures(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.records: list[logging.LogRecord] = []
-        self.traces: list[types.TracebackType] = []  # also of records that a test has dropped: pytest has them still
+        self.errors: list[BaseException] = []  # also of records that a test has dropped: pytest has them still
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
         if record.exc_info:
-            self.traces.append(record.exc_info[2])
+            self.errors.append(record.exc_info[1])
 
     def messages(self) -> list[str]:
         return [record.getMessage() for record in self.records]
@@ -193,8 +192,8 @@ def nothing_left(request):
     before = _speedups.live_objects()
     yield
     assert not (damage := checker.found()), damage
-    for trace in failures.traces:
-        forget(trace)
+    for error in failures.errors:
+        forget(error.__traceback__)  # longer than it was when that was logged, where a test has seen it, too
     request.node.funcargs.clear()  # or pytest keeps alive what fixtures made
     assert not more_than(before)
     assert expected or not failures.records, failures.messages()

@@ -199,11 +199,12 @@ class MemoryTransport(asyncio.Transport):
         self._schedule()
 
     def abort(self) -> None:
-        """End at once; what was not passed on is lost."""
-        self._buffer.clear()
+        """End at once; what a network would hold back is lost, and what it would not is on its way."""
+        if self._held or not self.peer._reading:
+            self._buffer.clear()
         self._closing = True
-        self._loop.call_soon(self._lose, context=self._context)
         self._schedule()
+        self._loop.call_soon(self._lose, context=self._context)
 
 
 def memory_transports(

@@ -15,7 +15,7 @@ import itertools
 import json as jsonlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar
 
 from .._speedups import Connection, Group, Hub, Members
 from ..errors import ConfigurationError, NotServingError
@@ -54,6 +54,16 @@ _ELSEWHERE: Final = (
     "host", "port", "sock", "unix", "unix_mode", "reuse_port", "backlog", "proxy_protocol", "ssl", "certfile", "keyfile",
     "keyfile_password", "client_ca",
 )  # fmt: skip
+
+
+class RequestOptions(TypedDict, total=False):
+    """What `MemoryServer.request` takes besides method and path."""
+
+    headers: HeadersInput | None
+    body: bytes | str
+    json: object
+    address: tuple[str, int] | None
+    secure: bool
 
 
 class Ending(Generic[_T]):
@@ -366,8 +376,9 @@ class MemoryServer:
             (b"Sec-WebSocket-Key", key), (b"Sec-WebSocket-Version", b"13"),
             *_opening_fields(tuple(subprotocols), origin, cookies, auth, compression), *fields_of(headers),
         ]  # fmt: skip
+        path = self._path() if path is None else path
         dialing = self._dial("GET", address, secure, answers)
-        dialing.far.write(encode_request("GET", self._path() if path is None else path, fields))
+        dialing.far.write(encode_request("GET", path, fields))
         return asyncio.ensure_future(self._open(dialing, key))
 
     async def _open(self, dialing: _Dialing, key: bytes) -> MemoryClient:
@@ -424,13 +435,33 @@ class MemoryServer:
         dialing.far.write(encode_request(method, path, fields, data))
         return asyncio.ensure_future(self._answer(dialing))
 
-    get = functools.partialmethod(request, "GET")
-    head = functools.partialmethod(request, "HEAD")
-    post = functools.partialmethod(request, "POST")
-    put = functools.partialmethod(request, "PUT")
-    patch = functools.partialmethod(request, "PATCH")
-    delete = functools.partialmethod(request, "DELETE")
-    options = functools.partialmethod(request, "OPTIONS")
+    def get(self, path: str, **options: Unpack[RequestOptions]) -> asyncio.Future[Response]:
+        """Make a GET request; see `request`."""
+        return self.request("GET", path, **options)
+
+    def head(self, path: str, **options: Unpack[RequestOptions]) -> asyncio.Future[Response]:
+        """Make a HEAD request; see `request`."""
+        return self.request("HEAD", path, **options)
+
+    def post(self, path: str, **options: Unpack[RequestOptions]) -> asyncio.Future[Response]:
+        """Make a POST request; see `request`."""
+        return self.request("POST", path, **options)
+
+    def put(self, path: str, **options: Unpack[RequestOptions]) -> asyncio.Future[Response]:
+        """Make a PUT request; see `request`."""
+        return self.request("PUT", path, **options)
+
+    def patch(self, path: str, **options: Unpack[RequestOptions]) -> asyncio.Future[Response]:
+        """Make a PATCH request; see `request`."""
+        return self.request("PATCH", path, **options)
+
+    def delete(self, path: str, **options: Unpack[RequestOptions]) -> asyncio.Future[Response]:
+        """Make a DELETE request; see `request`."""
+        return self.request("DELETE", path, **options)
+
+    def options(self, path: str, **options: Unpack[RequestOptions]) -> asyncio.Future[Response]:
+        """Make a OPTIONS request; see `request`."""
+        return self.request("OPTIONS", path, **options)
 
     async def _answer(self, dialing: _Dialing) -> Response:
         response = await self._response(dialing)
@@ -449,7 +480,7 @@ class MemoryServer:
         self, method: str, address: tuple[str, int] | None, secure: bool, answers: bool = True
     ) -> _Dialing:
         """Connect in memory, as far as HTTP."""
-        if not self.clock or self._server.closing:
+        if self._clock is None or self._server.closing:
             raise NotServingError("server.connect")
         extra = {"peername": address or ("127.0.0.1", next(self._ports)), "sockname": ("127.0.0.1", 80)}
         near, far = memory_transports(self._loop, (extra, None), self._context)
