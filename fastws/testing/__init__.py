@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from .client import ExpectationError, MemoryClient
 from .clock import Clock
+from .cluster import Cluster, cluster
 from .exchange import Refused, Response
 from .memory import MemoryTransport
 from .pair import connected_pair
@@ -22,6 +23,7 @@ from .server import Ending, MemoryServer, serve
 
 __all__ = [
     "Clock",
+    "Cluster",
     "Ending",
     "ExpectationError",
     "MemoryClient",
@@ -29,6 +31,7 @@ __all__ = [
     "MemoryTransport",
     "Refused",
     "Response",
+    "cluster",
     "connected_pair",
     "serve",
 ]
