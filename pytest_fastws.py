@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fastws_server(request: pytest.FixtureRequest) -> Iterator[ServerFactory]:
-    """Serve services in memory until the test ends: ``server = await fastws_server(Chat, close_timeout=1)``."""
+    """Serve services in memory until the test ends.
+
+    ::
+
+        server = await fastws_server(Chat, close_timeout=1)
+    """
     from fastws.testing.plugin import ServerFactory, closing_after
 
     with closing_after(request.node) as stack:
@@ -27,7 +32,12 @@ def fastws_server(request: pytest.FixtureRequest) -> Iterator[ServerFactory]:
 
 @pytest.fixture
 def fastws_client(fastws_server: ServerFactory) -> ClientFactory:
-    """Serve a service in memory and connect a client: ``client = await fastws_client(Chat, "/chat")``."""
+    """Serve a service in memory and connect a client.
+
+    ::
+
+        client = await fastws_client(Chat, "/chat")
+    """
     from fastws.testing.plugin import ClientFactory
 
     return ClientFactory(fastws_server)

@@ -14,7 +14,16 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["LOG_FORMAT", "FAILED", "SLOW_HANDLER", "UNHANDLED_MESSAGE", "UNUSED_RESULT", "WORKER_LOG_FORMAT", "Log", "show_logs"]
+__all__ = [
+    "FAILED",
+    "LOG_FORMAT",
+    "SLOW_HANDLER",
+    "UNHANDLED_MESSAGE",
+    "UNUSED_RESULT",
+    "WORKER_LOG_FORMAT",
+    "Log",
+    "show_logs",
+]
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 WORKER_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s"
@@ -75,9 +84,8 @@ class Log:
         self._log(logging.ERROR, message, args, sys.exc_info()[1])
 
     def _log(self, level: int, message: str, args: tuple[object, ...], error: BaseException | None = None) -> None:
-        told = FAILED.get() if error is not None else None
-        if told is not None:
-            told(error)
+        if error is not None and (tell := FAILED.get()) is not None:
+            tell(error)
         try:
             self._logger.log(level, message, *args, exc_info=error, stacklevel=_OUR_FRAMES)
         except (KeyboardInterrupt, SystemExit):

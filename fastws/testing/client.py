@@ -12,16 +12,16 @@ import os
 import re
 import reprlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .._speedups import Connection, FrameReader, build_close_payload, build_frame, check_close_code, read_close_payload
 from ..errors import ConfigurationError, FastWSError
 
 if TYPE_CHECKING:
     from ..http1.request import Headers
+    from .clock import Clock
     from .exchange import Response
     from .memory import MemoryTransport
-    from .server import MemoryServer
 
 __all__ = ["ExpectationError", "MemoryClient"]
 
@@ -58,6 +58,26 @@ class Event(NamedTuple):
         if self.kind == "close":
             return f"close {self.value}" + (f" {self.reason!r}" if self.reason else "")
         return f"{self.kind} {_short.repr(self.value)}" if self.kind != "end" else f"the end: {self.value}"
+
+
+class _Server(Protocol):
+    """What a client needs of its server; `MemoryServer` is one."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+
+    async def settle(self) -> None:
+        """Run everything that is under way."""
+
+    async def until(self, condition: Callable[[], object]) -> bool:
+        """Run it, and wait for what may come from outside; returns whether the condition holds."""
+
+    def note_arrival(self) -> None:
+        """Note that something came."""
+
+    def blame(self, error: ExpectationError) -> BaseException:
+        """Return what a test fails with."""
 
 
 class Far(asyncio.Protocol):
@@ -99,7 +119,7 @@ class MemoryClient:
     """
 
     def __init__(
-        self, server: MemoryServer, response: Response, near: MemoryTransport, far: MemoryTransport, *, answers: bool
+        self, server: _Server, response: Response, near: MemoryTransport, far: MemoryTransport, *, answers: bool
     ) -> None:
         self._server = server
         self._near = near  # the server's end
@@ -359,7 +379,9 @@ class MemoryClient:
         """Return what a test fails with: a handler's exception, if that is the reason."""
         before = self._events[max(0, self._expected - SHOWN) : self._expected]
         after = self._events[self._expected : self._expected + SHOWN]
-        lines = [f"expected {wanted}, but {'got ' + str(after[0]) if after else 'nothing came, and nothing is under way'}"]
+        lines = [
+            f"expected {wanted}, but {'got ' + str(after[0]) if after else 'nothing came, and nothing is under way'}"
+        ]
         lines += [f"  expected before: {event}" for event in before]
         lines += [f"  came:            {event}" for event in after]
         return self._server.blame(ExpectationError("\n".join(lines)))

@@ -1,16 +1,16 @@
 """The time of servers in memory: it stands still until the test moves it on, and then nobody waits for it.
 
 Theory of operation. All servers in memory on a loop have one `Clock`. It stands in front of the loop's own `time`,
-`call_later` and `call_at`, and answers those who run for a server: their context says so (`_clock`), and a task or timer
-that they start has a copy of it. So `asyncio.sleep` and `asyncio.timeout` in a handler wait for this clock, and the same
-functions in the test itself, which guard it against hanging, go on in real time. A hub and the deadlines of HTTP are
-given the clock by name, for whatever calls them, and are exact with it.
+`call_later` and `call_at`, and answers those who run for a server: their context says so (`_clock`), and tasks and
+timers that they start have copies of it. So `asyncio.sleep` and `asyncio.timeout` in a handler wait for this clock, and
+the same functions in the test itself, which guard it against hanging, go on in real time. A hub and the deadlines of
+HTTP are given the clock by name, whoever calls them, and are exact with it.
 
 What is under way. A loop runs what is ready in the order in which it became so. The clock stands in front of
-`call_soon`, too, and counts. It lets something run behind all that is ready now, and looks: if nothing was counted since
-it looked last, then all of that has run and made nothing else ready. Transports in memory have nothing under way but
-such calls. So `settle` ends when handlers have ended, or wait for the clock, or for something outside of all this: a
-thread, a process or a socket of their own. Those it does not wait for.
+`call_soon`, too, and counts. It lets something run behind all that is ready now, and looks: if nothing was counted
+since it looked last, then all of that has run and made nothing else ready. Transports in memory have nothing under way
+but such calls. So `settle` ends when handlers have ended, or wait for the clock, or for something outside of all this:
+a thread, a process or a socket of their own. Those it does not wait for.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SLACK: Final = 1e-3  # seconds; sums of times are rounded, and nobody means to m
 MOST_TURNS: Final = 100_000  # of a loop, until what runs there counts as endless
 
 _clock: Final = contextvars.ContextVar["Clock | None"]("fastws.testing.clock", default=None)
-_clocks: Final[dict[asyncio.AbstractEventLoop, "Clock"]] = {}
+_clocks: Final[dict[asyncio.AbstractEventLoop, Clock]] = {}
 
 _REPLACED: Final = ("time", "call_later", "call_at", "call_soon", "call_soon_threadsafe")
 
@@ -79,7 +79,9 @@ class Clock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         if not hasattr(loop, "__dict__"):
-            raise ConfigurationError(f"fastws.testing: {type(loop).__name__} lets nobody move its time; use another loop")
+            raise ConfigurationError(
+                f"fastws.testing: {type(loop).__name__} lets nobody move its time; use another loop"
+            )
         self._loop = loop
         self._before = {name: vars(loop)[name] for name in _REPLACED if name in vars(loop)}
         self._real_time: Callable[[], float] = loop.time
@@ -143,7 +145,8 @@ class Clock:
         del _clocks[self._loop]
         for name in _REPLACED:
             del vars(self._loop)[name]
-        vars(self._loop).update(self._before)
+        for name, function in self._before.items():
+            vars(self._loop)[name] = function
         for when, _, timer in self._timers:
             if not timer.cancelled():
                 self._real_call_later(max(0.0, when - self._now), self._run, timer, context=timer.context)
@@ -228,20 +231,17 @@ class Clock:
         if scheduled == self._scheduled:
             settled.set_result(None)
         elif not turns:
-            settled.set_exception(RuntimeError("what runs on this loop never waits for anything, so the test cannot go on"))
+            settled.set_exception(
+                RuntimeError("what runs on this loop never waits for anything, so the test cannot go on")
+            )
         else:
             self._real_call_soon(self._look, settled, self._scheduled, turns - 1)
 
     # --- In front of the loop's own.
 
     def _replace(self) -> None:
-        vars(self._loop).update(
-            time=self._time,
-            call_later=self._call_later,
-            call_at=self._call_at,
-            call_soon=self._call_soon,
-            call_soon_threadsafe=self._call_soon_threadsafe,
-        )
+        for name in _REPLACED:
+            vars(self._loop)[name] = getattr(self, f"_{name}")
 
     def _time(self) -> float:
         return self._now if _clock.get() is self else self._real_time()

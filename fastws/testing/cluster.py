@@ -1,8 +1,8 @@
 """Several nodes in memory, in the loop of a test, and the links between them, which the test cuts, delays and heals.
 
 Each node is a server of `serve` with a hub of its own. What carries its messages is an engine as any other
-(`backplane.base`), a `_Line` to all other nodes. What is said on it comes in a later turn of the loop, or when its delay
-is over; on a link that is cut it is lost. So nodes find each other, and lose each other, as over a real one.
+(`backplane.base`), a `_Line` to all other nodes. What is said on it comes in a later turn of the loop, or when its
+delay is over; on a link that is cut it is lost. So nodes find each other, and lose each other, as over a real one.
 """
 
 from __future__ import annotations

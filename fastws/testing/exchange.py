@@ -83,7 +83,7 @@ class Exchange:
         self.is_complete = False
         self.rest: bytes | None = None
         self._has_body = method != "HEAD"
-        self._parser = httptools.HttpResponseParser(self)  # type: ignore[no-untyped-call]
+        self._parser = httptools.HttpResponseParser(self)
         self._fields: list[tuple[bytes, bytes]] = []
         self._body = bytearray()
 

@@ -80,7 +80,7 @@ class MemoryTransport(asyncio.Transport):
         self._schedule()
 
     def reset(self) -> None:
-        """End both ends at once, as a RST does: what was not passed on is lost, and the other end is told of an error."""
+        """End both ends at once, as a RST does: what was not passed on is lost, and the other end gets an error."""
         self.peer._buffer.clear()
         self._buffer.clear()
         self._loop.call_soon(self.peer._lose, ConnectionResetError("reset by peer"), context=self._context)

@@ -1,8 +1,8 @@
 """What the fixtures of pytest give: servers in memory that end with the test, and clients of theirs.
 
-The fixtures themselves stand in `pytest_fastws`, outside of this package: pytest imports that in every run, and this only
-for tests that use it. They are no coroutines, so that any plugin may run the test; a server is closed at the end of the
-test's own coroutine, in its loop.
+The fixtures themselves stand in `pytest_fastws`, outside of this package: pytest imports that in every run, and this
+only for tests that use it. They are no coroutines, so that any plugin may run the test; a server is closed at the end
+of the test's own coroutine, in its loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from ..options import ServeOptions, takes
-from .server import PATIENCE, MemoryServer, serve
+from .server import PATIENCE, ConnectOptions, MemoryServer, serve
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -54,12 +54,15 @@ class ClientFactory:
         self._serve = serve
         self._servers: dict[int, MemoryServer] = {}  # by the identity of what is served
 
-    async def __call__(self, service: object, path: str | None = None, **options: Any) -> MemoryClient:
+    async def __call__(
+        self, service: object, path: str | None = None, **options: Unpack[ConnectOptions]
+    ) -> MemoryClient:
         """Connect a client: ``client = await fastws_client(Chat, "/chat")``.
 
         Args:
             service: what is to be served. All clients of the same one have the same server. A `MemoryServer` is that.
-            path: as for `MemoryServer.connect`, as are the options.
+            path: as for `MemoryServer.connect`.
+            options: likewise.
         """
         server = service if isinstance(service, MemoryServer) else self._servers.get(id(service))
         if server is None:

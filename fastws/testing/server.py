@@ -51,8 +51,8 @@ PATIENCE: Final = 1.0  # seconds, by default
 FIRST_PORT: Final = 49152  # of the clients' addresses
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _ELSEWHERE: Final = (
-    "host", "port", "sock", "unix", "unix_mode", "reuse_port", "backlog", "proxy_protocol", "ssl", "certfile", "keyfile",
-    "keyfile_password", "client_ca",
+    "host", "port", "sock", "unix", "unix_mode", "reuse_port", "backlog", "proxy_protocol", "ssl", "certfile",
+    "keyfile", "keyfile_password", "client_ca",
 )  # fmt: skip
 
 
@@ -64,6 +64,20 @@ class RequestOptions(TypedDict, total=False):
     json: object
     address: tuple[str, int] | None
     secure: bool
+
+
+class ConnectOptions(TypedDict, total=False):
+    """What `MemoryServer.connect` takes besides the path."""
+
+    headers: HeadersInput | None
+    subprotocols: Iterable[str]
+    origin: str | None
+    cookies: Mapping[str, str] | None
+    auth: tuple[str, str] | None
+    compression: str | None
+    address: tuple[str, int] | None
+    secure: bool
+    answers: bool
 
 
 class Ending(Generic[_T]):
@@ -201,7 +215,9 @@ class MemoryServer:
         if not await self.clock.drive(future, self._patience):
             self._server.hurry()
             if not await self.clock.drive(future, self._patience):
-                raise self.blame(ExpectationError("the server does not come to an end: a handler waits for something else"))
+                raise self.blame(
+                    ExpectationError("the server does not come to an end: a handler waits for something else")
+                )
         return future.result()
 
     def close(self, code: int = 1001, reason: str = "going away") -> Ending[None]:
@@ -248,7 +264,7 @@ class MemoryServer:
         return self._server.connections(target)
 
     def call(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Call a function for this server, where there are several: ``node.call(ws.push_text_to_group, "all", "hi")``."""
+        """Call a function for this server, where there are several: ``node.call(ws.push_text_to_group, "a", "hi")``."""
         return self._context.copy().run(function, *args, **kwargs)
 
     @property
@@ -359,8 +375,8 @@ class MemoryServer:
             origin: where the page comes from that connects (RFC 6454).
             cookies: to send, by name.
             auth: user and password (RFC 7617).
-            compression: ``"shared"`` or ``"dedicated"`` offers permessage-deflate (RFC 7692), without or with a history;
-                the client sends uncompressed messages, and reads both.
+            compression: ``"shared"`` or ``"dedicated"`` offers permessage-deflate (RFC 7692), without or with a
+                history; the client sends uncompressed messages, and reads both.
             address: host and port that the server sees; None is a port of its own on 127.0.0.1.
             secure: whether the server takes it for TLS.
             answers: whether the client answers pings and close frames by itself.
@@ -476,9 +492,7 @@ class MemoryServer:
             raise self.blame(ExpectationError("the server has closed the connection without a response"))
         return dialing.exchange.response
 
-    def _dial(
-        self, method: str, address: tuple[str, int] | None, secure: bool, answers: bool = True
-    ) -> _Dialing:
+    def _dial(self, method: str, address: tuple[str, int] | None, secure: bool, answers: bool = True) -> _Dialing:
         """Connect in memory, as far as HTTP."""
         if self._clock is None or self._server.closing:
             raise NotServingError("server.connect")

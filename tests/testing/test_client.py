@@ -44,7 +44,7 @@ async def fed(no_task_left):
 
 
 async def test_a_stalled_client_gets_nothing_until_it_reads(fed):
-    service, server, client = fed
+    _, server, client = fed
     client.stall()
     for number in range(5):
         client.connection.push_text(f"{number}" * 100)
@@ -105,7 +105,7 @@ async def test_who_reads_too_slowly_is_closed(no_task_left):
 
 
 async def test_a_fragmented_message_comes_whole(fed):
-    service, server, client = fed
+    service, _, client = fed
     client.fragment(3)
     await client.send("hello ☃")
     await client.send(b"")
@@ -115,7 +115,7 @@ async def test_a_fragmented_message_comes_whole(fed):
 
 
 async def test_bytes_may_come_one_by_one(fed):
-    service, server, client = fed
+    service, _, client = fed
     reads = []
     transport = client._near
     receive = transport._receive
@@ -130,7 +130,7 @@ async def test_bytes_may_come_one_by_one(fed):
 
 
 async def test_raw_bytes_are_what_they_are(fed):
-    service, server, client = fed
+    service, _, client = fed
     client.send_raw(b"\x81\x05hello")  # a client that does not mask (RFC 6455 section 5.1)
     await client.expect_close(1002)
     assert service.events == [("closed", 1002, "protocol error")]
@@ -165,7 +165,7 @@ async def test_a_reset_and_a_cut_and_a_half_close_end_in_their_manner(no_task_le
 
 
 async def test_pings_are_answered_on_both_sides(fed):
-    service, server, client = fed
+    _, server, client = fed
     assert await client.ping() == 0.0
     assert await client.ping(b"hello") == 0.0
     assert client.pongs[1:] == [b"hello"]
@@ -196,7 +196,7 @@ async def test_a_server_that_does_not_answer_a_close_frame_is_told_of(no_task_le
 
 
 async def test_a_client_says_how_it_is(fed):
-    service, server, client = fed
+    service, _, client = fed
     port = client.address[1]
     assert repr(client) == f"<MemoryClient {port}, open, 0 messages>"
     assert (client.close_code, client.close_reason, client.was_clean) == (None, None, False)
@@ -207,7 +207,7 @@ async def test_a_client_says_how_it_is(fed):
 
 
 async def test_a_message_and_its_end_come_in_order(fed):
-    service, server, client = fed
+    _, _, client = fed
     client.connection.push_text("last")
     client.connection.close(4000, "over")
     await client.expect_text("last")

@@ -10,7 +10,6 @@ from fastws import http, ws
 from fastws.testing import cluster
 
 
-
 @http.base_path("/")
 @ws.upgrade_path("/")
 class Rooms:

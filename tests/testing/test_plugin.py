@@ -15,7 +15,7 @@ from fastws.testing import serve
 
 from ..kit.services import at
 
-SERVICES = '''
+SERVICES = """
 import asyncio
 import pytest
 from fastws import http, ws
@@ -31,9 +31,9 @@ class Echo:
     @ws.on_binary_message
     def fail(self) -> None:
         raise ZeroDivisionError("in a handler")
-'''
+"""
 
-TESTS = '''
+TESTS = """
 {mark}
 async def test_of_a_server(fastws_server):
     server = await fastws_server(Echo, close_timeout=1)
@@ -43,7 +43,7 @@ async def test_of_a_server(fastws_server):
 
 {mark}
 async def test_of_clients(fastws_client):
-    clients = [await fastws_client(Echo), await fastws_client(Echo, "/", headers={{"X-A": "b"}})]
+    clients = [await fastws_client(Echo), await fastws_client(Echo, "/", headers={"X-A": "b"})]
     ws.broadcast_text("to both", to=Echo)
     for client in clients:
         await client.expect_text("to both")
@@ -59,18 +59,18 @@ async def test_that_fails(fastws_client):
     client = await fastws_client(Echo)
     await client.send(b"")
     await client.expect_close(1011)
-'''
+"""
 
 RUNNERS = {
     "strict": (["pytest_asyncio.plugin"], ["-o", "asyncio_mode=strict"], "@pytest.mark.asyncio"),
     "auto": (["pytest_asyncio.plugin"], ["-o", "asyncio_mode=auto"], ""),
     "anyio": (["anyio.pytest_plugin"], [], "@pytest.mark.anyio"),
 }
-ANYIO = '''
+ANYIO = """
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
-'''
+"""
 
 
 def run_pytest(path, plugins, *arguments):
@@ -85,7 +85,8 @@ def run_pytest(path, plugins, *arguments):
 def test_the_fixtures_work_with_whoever_runs_coroutines(tmp_path, runner):
     plugins, arguments, mark = RUNNERS[runner]
     path = tmp_path / "test_it.py"
-    path.write_text(SERVICES + (ANYIO if runner == "anyio" else "") + TESTS.replace("    {mark}", "    " + mark).format(mark=mark))
+    tests = TESTS.replace("{mark}", mark)
+    path.write_text(SERVICES + (ANYIO if runner == "anyio" else "") + tests)
     done = run_pytest(path, plugins, *arguments)
     assert "1 failed, 3 passed" in done.stdout, done.stdout + done.stderr
     assert "FAILED test_it.py::test_that_fails - ZeroDivisionError: in a handler" in done.stdout
@@ -129,7 +130,7 @@ class InUnittest(unittest.IsolatedAsyncioTestCase):
         await self.client.send("hello")
         await self.client.expect_text("hello")
         await self.server.clock.advance(20)
-        self.assertEqual(self.client.pings, [b""])
+        assert self.client.pings == [b""]
 
     async def test_another_server_within(self) -> None:
         async with serve(Chat) as server:

@@ -238,11 +238,14 @@ class Fails:
 
 
 async def test_a_handler_s_exception_fails_the_test_at_its_end(no_task_left, failures):
-    with pytest.raises(ZeroDivisionError) as raised:
+    async def test() -> None:
         async with serve(Fails) as server:
             client = await server.connect()
             await client.send("here")
             await client.expect_close(1011)
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        await test()
     assert [entry.name for entry in raised.traceback][-1] == "now"
 
 
@@ -267,9 +270,12 @@ async def test_a_handler_s_exception_may_be_expected(no_task_left, failures):
 
 
 async def test_a_resource_s_exception_fails_the_test(no_task_left, failures):
-    with pytest.raises(ZeroDivisionError):
+    async def test() -> None:
         async with serve(Fails) as server:
             assert (await server.get("/boom")).status == 500
+
+    with pytest.raises(ZeroDivisionError):
+        await test()
 
 
 async def test_an_on_start_s_exception_is_raised_at_the_beginning(no_task_left):
@@ -285,11 +291,14 @@ async def test_an_on_start_s_exception_is_raised_at_the_beginning(no_task_left):
 
 
 async def test_what_the_test_raises_itself_goes_before_what_a_handler_does(no_task_left, failures):
-    with pytest.raises(KeyError):
+    async def test() -> None:
         async with serve(Fails) as server:
             client = await server.connect()
             await client.send("here")
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await test()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
