@@ -250,6 +250,11 @@ class MemoryServer:
         return self._server
 
     @property
+    def instances(self) -> tuple[object, ...]:
+        """The objects that are served, in the order in which the services were given."""
+        return tuple(service.instance for service in self._server.services)
+
+    @property
     def groups(self) -> Registry[Group]:
         """Connection groups by name."""
         return self._server.groups

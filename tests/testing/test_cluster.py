@@ -66,7 +66,7 @@ class Rest:
 
 
 def services(nodes):
-    return [node.server.services[0].instance for node in nodes]
+    return [node.instances[0] for node in nodes]
 
 
 async def test_a_group_and_a_name_reach_every_node(no_task_left):
