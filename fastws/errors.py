@@ -22,6 +22,8 @@
     ├── ConnectionClosed                a client sends or receives on a connection that has ended
     ├── ConcurrentReceiveError          (RuntimeError) two tasks receive at once
     ├── ClientRoleError                 (RuntimeError) called on a client's connection, and only a server's has it
+    ├── testing.Refused                 a server in memory refuses the opening handshake of a test's client
+    ├── testing.ExpectationError        (AssertionError) something else came than a test expects, or nothing
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service or of the client (`ConfigurationError`, `HandlerError` and

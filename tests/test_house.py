@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "process": {"backplane", "errors", "logs", "net", "options", "server", "service", "version"},
     "server": {"_speedups", "backplane", "errors", "handshake", "http1", "logs", "net", "options", "service"},
     "service": {"errors", "logs", "options"},
-    "testing": {"_speedups", "service"},
+    "testing": {"_speedups", "backplane", "errors", "http1", "logs", "net", "options", "server", "service"},
     "version": set(),
     "ws": {"_speedups", "backplane", "http1", "options", "service"},
 }
