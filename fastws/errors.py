@@ -16,6 +16,7 @@
     │   ├── DialError                   the server, or the proxy before it, cannot be reached
     │   ├── ProxyError                  the proxy refuses, or is none
     │   └── RedirectError               the server sends the client where it does not go
+    ├── CallTimeoutError                (TimeoutError) a call of fastws.sync took longer than it was given
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service (`ConfigurationError`, `HandlerError` and the five about
@@ -29,6 +30,7 @@ from __future__ import annotations
 import reprlib
 
 __all__ = [
+    "CallTimeoutError",
     "ConfigurationError",
     "ConnectError",
     "DialError",
@@ -258,3 +260,21 @@ class RedirectError(ConnectError):
 
     def __str__(self) -> str:
         return f"{self.url} redirects with {self.status} to {self.location[:200]!r}: {self.reason}"
+
+
+class CallTimeoutError(FastWSError, TimeoutError):
+    """A blocking call of `fastws.sync` took longer than it was given.
+
+    Attributes:
+        function: what was called, such as ``"connection.receive"``.
+        timeout: seconds.
+    """
+
+    def __init__(self, function: str, timeout: float) -> None:
+        super().__init__()
+        self.args = (function, timeout)  # of which OSError, a TimeoutError's base, would make an errno
+        self.function = function
+        self.timeout = timeout
+
+    def __str__(self) -> str:
+        return f"{self.function} took longer than {self.timeout:g} s"

@@ -19,6 +19,7 @@ SENTENCES = [
     (errors.DialError("[::1]:80", "Connection refused", 111), "cannot connect to [::1]:80: Connection refused"),
     (errors.ProxyError("http://10.0.0.1:3128", "407 Who are you?", 407), "does not connect: 407 Who are you?"),
     (errors.RedirectError("wss://a/", 302, "ws://a/", "no TLS"), "wss://a/ redirects with 302 to 'ws://a/': no TLS"),
+    (errors.CallTimeoutError("connection.receive", 1.5), "connection.receive took longer than 1.5 s"),
     (http.Refuse(404), "404 Not Found"),
 ]
 
