@@ -15,12 +15,18 @@
     ├── ConnectError                    (OSError) a client's connection does not come about
     │   ├── DialError                   the server, or the proxy before it, cannot be reached
     │   ├── ProxyError                  the proxy refuses, or is none
-    │   └── RedirectError               the server sends the client where it does not go
+    │   ├── RedirectError               the server sends the client where it does not go
+    │   ├── InvalidStatus               the server answers with another status than 101
+    │   ├── InvalidHandshake            what the server answers is no answer to what it was asked
+    │   └── OpenTimeoutError            (TimeoutError) it takes longer than `open_timeout`
+    ├── ConnectionClosed                a client sends or receives on a connection that has ended
+    ├── ConcurrentReceiveError          (RuntimeError) two tasks receive at once
+    ├── ClientRoleError                 (RuntimeError) called on a client's connection, and only a server's has it
     ├── CallTimeoutError                (TimeoutError) a call of fastws.sync took longer than it was given
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
-Who is at fault decides the branch: the author of the service (`ConfigurationError`, `HandlerError` and the five about
-misuse), the peer (`HandshakeError`), or what a client meets on its way (`DialError`, `ProxyError`, `RedirectError`).
+Who is at fault decides the branch: the author of the service or the client (`ConfigurationError`, `HandlerError` and the
+seven about misuse), the peer (`HandshakeError`, `ConnectionClosed`), or what a client meets on its way (`ConnectError`).
 What an error knows is in its attributes; `str(error)` makes a sentence of them. This module imports nothing of fastws,
 so that every other module may import it.
 """
@@ -28,19 +34,26 @@ so that every other module may import it.
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Mapping
 
 __all__ = [
     "CallTimeoutError",
+    "ClientRoleError",
+    "ConcurrentReceiveError",
     "ConfigurationError",
     "ConnectError",
+    "ConnectionClosed",
     "DialError",
     "FastWSError",
     "ForkedProcessError",
     "GroupRemovedError",
     "HandlerError",
     "HandshakeError",
+    "InvalidHandshake",
+    "InvalidStatus",
     "NoCurrentConnectionError",
     "NotServingError",
+    "OpenTimeoutError",
     "ProxyError",
     "RedirectError",
     "StartError",
@@ -123,6 +136,17 @@ class WrongThreadError(_MisplacedCallError):
             f"{self.function} was called from another thread than the server's; "
             f"use server.call_from_thread({self.function}, ...)"
         )
+
+
+class ClientRoleError(_MisplacedCallError):
+    """A function for the clients of a server was called for a connection that is a client itself.
+
+    Attributes:
+        function: the name of the function, such as ``"add_connection_to_group"``.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.function} is for the connections of a server; this one is a client's, made by fastws.connect"
 
 
 class NotServingError(_MisplacedCallError):
@@ -260,6 +284,68 @@ class RedirectError(ConnectError):
 
     def __str__(self) -> str:
         return f"{self.url} redirects with {self.status} to {self.location[:200]!r}: {self.reason}"
+
+
+class InvalidStatus(ConnectError):
+    """The server answers the opening handshake with another status than 101 (RFC 6455 section 4.1).
+
+    Attributes:
+        status: such as 401.
+        headers: the header fields, a mapping that does not care about the case of names.
+        body: what came of the body: 64 KiB of it at most.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
+        super().__init__(status, headers, body)
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def __str__(self) -> str:
+        return f"the server answers with status {self.status} instead of 101"
+
+
+class InvalidHandshake(ConnectError):
+    """What the server answers is no HTTP, or is no answer to what it was asked (RFC 6455 section 4.1)."""
+
+
+class OpenTimeoutError(ConnectError, TimeoutError):
+    """A connection was not open within `open_timeout`.
+
+    Attributes:
+        seconds: how many that were.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"the connection was not open within {self.seconds:g} seconds (open_timeout)"
+
+
+class ConnectionClosed(FastWSError):
+    """A client sends or receives on a connection that has ended.
+
+    Attributes:
+        code: the close code: the peer's, else ours, else 1006 (RFC 6455 section 7.1.5).
+        reason: the reason that belongs to it.
+    """
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the connection is closed with code {self.code}" + (f": {self.reason}" if self.reason else "")
+
+
+class ConcurrentReceiveError(FastWSError, RuntimeError):
+    """A task receives from a connection while another one waits for its next message."""
+
+    def __str__(self) -> str:
+        return "another task receives from this connection already; have one task receive, and hand on what comes"
 
 
 class CallTimeoutError(FastWSError, TimeoutError):
