@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
         "installed fastws from another directory"
     ) from None
 from .errors import (
+    CallTimeoutError,
     ClientRoleError,
     ConcurrentReceiveError,
     ConfigurationError,
@@ -39,9 +40,12 @@ from .server.server import Server, serve
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from . import sync
     from .client.connect import ClientConnection, connect
+    from .client.reconnecting import Reconnecting, Retry, reconnect
 
 __all__ = [
+    "CallTimeoutError",
     "ClientConnection",
     "ClientRoleError",
     "ConcurrentReceiveError",
@@ -59,26 +63,38 @@ __all__ = [
     "NotServingError",
     "OpenTimeoutError",
     "ProxyError",
+    "Reconnecting",
     "RedirectError",
+    "Retry",
     "Server",
     "StartError",
     "WrongThreadError",
     "connect",
     "http",
+    "reconnect",
     "run",
     "serve",
+    "sync",
     "ws",
 ]
 
 # What a server has no use of is loaded when somebody asks for it.
-_LAZY = {"ClientConnection": "client.connect", "connect": "client.connect"}
+_LAZY = {
+    "ClientConnection": "client.connect",
+    "Reconnecting": "client.reconnecting",
+    "Retry": "client.reconnecting",
+    "connect": "client.connect",
+    "reconnect": "client.reconnecting",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "sync":
+        return import_module(".sync", __name__)
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f".{_LAZY[name]}", __name__), name)
     return value
 

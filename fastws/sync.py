@@ -1,4 +1,6 @@
-"""The client for programs without an event loop: scripts, notebooks, threads::
+"""The client for programs without an event loop: scripts, notebooks, threads.
+
+::
 
     import fastws.sync
 
@@ -20,8 +22,8 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .client import connect as _client
-from .client.background import Background, background
+from .client.background import Background
+from .client.connect import connect as connect_on_loop
 from .errors import CallTimeoutError, ConfigurationError, ConnectionClosed
 from .options import ConnectOptions, takes
 
@@ -50,12 +52,12 @@ def connect(url: str, **options: Unpack[ConnectOptions]) -> Connection:
         ConfigurationError: the URL or an option is wrong.
         ConnectError: the connection does not come about.
     """
-    there = background()
+    there = Background.shared()
     return Connection(there, there.call("connect", lambda: _open(url, options), _drop))
 
 
 async def _open(url: str, options: ConnectOptions) -> _Receiver:
-    return _Receiver(await _client.connect(url, **options))
+    return _Receiver(await connect_on_loop(url, **options))
 
 
 class _Receiver:
@@ -255,7 +257,7 @@ async def _within(name: str, function: Callable[[], Awaitable[_T]], timeout: flo
 
 
 def _check_timeout(timeout: object) -> None:
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not 0 <= timeout:
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or timeout < 0:
         raise ConfigurationError(f"timeout={timeout!r}: give a number of seconds from 0, or None for any time")
 
 

@@ -1,9 +1,9 @@
 """One event loop in a thread of its own, on which all blocking connections of a process live.
 
-The thread is started with the first of them, and ends with the interpreter: what is open then is closed with 1001. Who
+The thread begins with the first of them and ends with the interpreter, which closes with 1001 what is open then. Who
 calls waits for a `concurrent.futures.Future`, which Ctrl-C interrupts; then what was called is cancelled, and what it
-had brought already is handed to who can keep it. A child of a fork has the memory of that thread, but not the thread: it
-gets one of its own, and the connections of its parent are of no use to it.
+had brought already is handed to who can keep it. A child of a fork has the memory of that thread, but not the thread:
+it gets one of its own, and the connections of its parent are of no use to it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from ..errors import ForkedProcessError, StartError
 
-__all__ = ["Background", "Closer", "background"]
+__all__ = ["Background", "Closer"]
 
 CLOSE_TIME: Final = 2.0  # seconds that closing handshakes have at the end of the interpreter
 
@@ -30,6 +30,23 @@ _T = TypeVar("_T")
 
 class Background:
     """An event loop in a thread of its own, to be called from all others."""
+
+    _lock: ClassVar = threading.Lock()
+    _shared: ClassVar[Background | None] = None
+
+    @classmethod
+    def shared(cls) -> Background:
+        """Return the one of this process; the first call starts it."""
+        with cls._lock:
+            if cls._shared is None:
+                cls._shared = cls()
+            return cls._shared
+
+    @classmethod
+    def begin_in_child(cls) -> None:
+        """Know nothing of the one of the process that this one was forked from."""
+        cls._lock = threading.Lock()
+        cls._shared = None
 
     def __init__(self) -> None:
         self._pid = os.getpid()
@@ -104,15 +121,6 @@ class Background:
             await asyncio.wait(closing, timeout=CLOSE_TIME)
 
 
-def background() -> Background:
-    """Return the one of this process; the first call starts it."""
-    global _background
-    with _lock:
-        if _background is None:
-            _background = Background()
-        return _background
-
-
 async def _answer(
     answer: Future[_T], function: Callable[[], Awaitable[_T]], orphaned: Callable[[_T], object] | None
 ) -> None:
@@ -148,13 +156,5 @@ def _run(life: Coroutine[Any, Any, None]) -> None:
         uvloop.run(life)
 
 
-def _begin_in_child() -> None:
-    global _background, _lock
-    _background = None
-    _lock = threading.Lock()
-
-
-_lock = threading.Lock()
-_background: Background | None = None
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_in_child)
+    os.register_at_fork(after_in_child=Background.begin_in_child)

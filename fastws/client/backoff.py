@@ -1,8 +1,8 @@
 """When to try again, and when not to: exponential back-off with full jitter, hints of servers, and errors for good.
 
-Values in, values out. The bound doubles from one attempt to the next up to a cap, and the delay is drawn evenly between
-none and the bound ("full jitter"): so clients that lost their server in one moment come back spread over the whole time.
-A server that says when to come back knows better: ``reconnect in 3500 ms`` as the reason of a close frame, as a server of
+Values in, values out. The bound doubles from one attempt to the next up to a cap, and the delay is drawn evenly from
+none to the bound ("full jitter"): so clients that lost their server in one moment come back spread over the whole time.
+A server that says when to come back knows better: ``reconnect in 3500 ms`` as the reason of a close frame, as one of
 fastws says it that drains, or ``Retry-After`` of a refusal (RFC 9110 section 10.2.3).
 """
 

@@ -85,9 +85,9 @@ def talk(asked: Talk) -> int:
 
 def _open_standard_streams() -> None:
     """Have all three lead somewhere, also where the program was started without."""
-    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _options(asked: Talk) -> ConnectOptions:
@@ -156,13 +156,17 @@ class _Conversation:
     def _typed(self) -> Iterator[commands.Send | commands.Ping | commands.Close | commands.Help]:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  what `input` edits lines with, and keeps their history in
-        while not self._closed_here:
-            try:
-                yield commands.parse(input(self._screen.prompt()))
-            except EOFError:
-                return
-            except ConfigurationError as error:
-                self._screen.complain(error)
+        with contextlib.suppress(EOFError):
+            while not self._closed_here:
+                if (command := self._parse(input(self._screen.prompt()))) is not None:
+                    yield command
+
+    def _parse(self, line: str) -> commands.Send | commands.Ping | commands.Close | commands.Help | None:
+        try:
+            return commands.parse(line)
+        except ConfigurationError as error:
+            self._screen.complain(error)
+            return None
 
     def _piped(self) -> Iterator[commands.Send]:
         for number, line in enumerate(sys.stdin.buffer, 1):

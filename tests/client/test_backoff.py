@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import ssl
 import time
+import types
 
 import hypothesis
 import pytest
@@ -30,7 +31,8 @@ LOST = ConnectionClosed(1006)
 
 
 def refused(status: int, **fields: str) -> InvalidStatus:
-    return InvalidStatus(status, Headers({name.replace("_", "-"): value for name, value in fields.items()}))
+    raw = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in fields.items()]
+    return InvalidStatus(status, Headers(raw))
 
 
 def delays(backoff: Backoff, count: int) -> list[float]:
@@ -82,19 +84,8 @@ def test_a_hint_takes_the_place_of_a_bound():
 
 
 def test_a_server_that_drains_is_understood():
-    class Site:
-        class loop:
-            @staticmethod
-            def time():
-                return 0.0
-
-    class Waiting:
-        @staticmethod
-        def create_future():
-            return None
-
-    Site.loop.create_future = Waiting.create_future
-    hint = Drain(Site, 60.0, accepts=True, elsewhere=False).hint()
+    site = types.SimpleNamespace(loop=types.SimpleNamespace(time=lambda: 0.0, create_future=lambda: None))
+    hint = Drain(site, 60.0, accepts=True, elsewhere=False).hint()
     seconds = hint_of(ConnectionClosed(1012, hint))
     assert 62 <= seconds <= 77
 
