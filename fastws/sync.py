@@ -76,6 +76,10 @@ class _Receiver:
     def keep(self, message: str | bytes) -> None:
         self._kept.append(message)
 
+    async def end(self, there: Background, code: int, reason: str) -> None:
+        await self.connection.close(code, reason)
+        there.forget(self.close)
+
     async def close(self) -> None:
         await self.connection.close(1001)
 
@@ -85,7 +89,8 @@ class Connection:
 
     Its methods may be called from several threads; each message is received by one of them. ``for message in
     connection`` ends when the connection is closed with 1000 or 1001, by whichever side, and raises `ConnectionClosed`
-    with any other code. In a ``with`` it is closed with 1000 at the end, and once nobody has it any more.
+    with any other code. A ``with`` closes it at its end, with 1000; what nobody has any more
+    is closed with 1001.
     """
 
     def __init__(self, there: Background, receiver: _Receiver) -> None:
@@ -93,7 +98,8 @@ class Connection:
         self._receiver = receiver
         self._connection = receiver.connection
         there.run(lambda: there.keep(receiver.close))
-        weakref.finalize(self, _let_go, there, receiver).atexit = False
+        self._finalizer = weakref.finalize(self, _let_go, there, receiver)
+        self._finalizer.atexit = False
 
     def send(self, message: str | bytes | bytearray | memoryview, timeout: float | None = None) -> None:
         """Send a message: a text if it is a `str`, else a binary one.
@@ -109,7 +115,8 @@ class Connection:
             CallTimeoutError: the server still did not read.
             TypeError: it is neither text nor bytes.
         """
-        self._call("send", lambda: self._connection.send(message), timeout)
+        connection = self._connection
+        self._call("send", lambda: connection.send(message), timeout)
 
     def receive(self, timeout: float | None = None) -> str | bytes:
         """Receive the next message: `str` if it is a text, else `bytes`.
@@ -163,8 +170,9 @@ class Connection:
         Raises:
             ValueError: the code may not be sent.
         """
-        self._call("close", lambda: self._connection.close(code, reason), None)
-        self._background.run(lambda: self._background.forget(self._receiver.close))
+        there, receiver = self._background, self._receiver
+        self._call("close", lambda: receiver.end(there, code, reason), None)
+        self._finalizer.detach()
 
     def __enter__(self) -> Self:
         return self
@@ -251,13 +259,16 @@ async def _within(name: str, function: Callable[[], Awaitable[_T]], timeout: flo
         error = cancelled
     task.cancel()
     await asyncio.wait([task])
-    if task.cancelled():
-        raise error
-    return task.result()
+    try:
+        if task.cancelled():
+            raise error
+        return task.result()
+    finally:
+        del error, task  # an error that is raised knows this frame
 
 
 def _check_timeout(timeout: object) -> None:
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or timeout < 0:
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not (timeout >= 0):
         raise ConfigurationError(f"timeout={timeout!r}: give a number of seconds from 0, or None for any time")
 
 

@@ -84,6 +84,8 @@ class Background:
             if not answer.done() or answer.exception() is not error:  # Ctrl-C, or another signal's handler that raised
                 loop.call_soon_threadsafe(_abandon, answer, tasks, orphaned)
             raise
+        finally:
+            del answer  # an error that is raised knows this frame, and the answer the error
 
     def run(self, callback: Callable[[], object]) -> None:
         """Have the loop call something, for which nobody waits; where there is no loop any more nothing happens."""
@@ -132,6 +134,7 @@ async def _answer(
     except BaseException as error:
         if answer.set_running_or_notify_cancel():
             answer.set_exception(error)
+        del answer  # likewise
         return
     if answer.set_running_or_notify_cancel():
         answer.set_result(result)
