@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:
         f"the sources in {__path__[0]} are not built for this Python: run `make build` beside them, or import an "
         "installed fastws from another directory"
     ) from None
+from ._speedups import ClientConnection
 from .errors import (
     CallTimeoutError,
     ClientRoleError,
@@ -41,7 +42,7 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import sync
-    from .client.connect import ClientConnection, connect
+    from .client.connect import connect
     from .client.reconnecting import Reconnecting, Retry, reconnect
 
 __all__ = [
@@ -80,7 +81,6 @@ __all__ = [
 
 # What a server has no use of is loaded when somebody asks for it.
 _LAZY = {
-    "ClientConnection": "client.connect",
     "Reconnecting": "client.reconnecting",
     "Retry": "client.reconnecting",
     "connect": "client.connect",

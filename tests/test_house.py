@@ -17,21 +17,25 @@ from .conftest import ROOT
 
 # Whom each room imports, types included; docs/design.md draws it. A room is a folder, or a module at the top.
 ROOMS: dict[str, set[str]] = {
-    "__init__": {"errors", "http", "process", "server", "version", "ws"},
+    "__init__": {"_speedups", "client", "errors", "http", "process", "server", "sync", "version", "ws"},
     "__main__": {"process"},
     "_speedups": {"errors", "logs"},
     "backplane": {"_speedups", "errors", "logs", "version"},
-    "client": {"errors"},
+    "client": {"_speedups", "errors", "handshake", "net", "options", "service"},
     "errors": set(),
     "handshake": {"errors"},
-    "http": {"errors", "http1", "service"},
+    "http": {"errors", "handshake", "http1", "service"},
     "http1": {"_speedups", "errors", "handshake", "logs", "net", "options", "service"},
     "logs": set(),
     "net": {"_speedups", "errors", "logs", "options"},
     "options": {"_speedups", "backplane", "errors", "handshake"},
-    "process": {"backplane", "errors", "logs", "net", "options", "server", "service", "version"},
-    "server": {"_speedups", "backplane", "errors", "http1", "logs", "net", "options", "service"},
+    "process": {
+        "backplane", "errors", "handshake", "logs", "net", "options", "server", "service", "terminal", "version"
+    },  # fmt: skip
+    "server": {"_speedups", "backplane", "errors", "handshake", "http1", "logs", "net", "options", "service"},
     "service": {"errors", "logs", "options"},
+    "sync": {"_speedups", "client", "errors", "options"},
+    "terminal": {"_speedups", "client", "errors", "options", "sync"},
     "testing": {"_speedups", "service"},
     "version": set(),
     "ws": {"_speedups", "backplane", "http1", "options", "service"},

@@ -146,7 +146,7 @@ class Connecting(Generic[_C]):
             await self._plug(hub, sock, target, opening)
             connection: _C = await opening.opened
         except BaseException:
-            self._abort()
+            opening.give_up()
             raise
         return connection
 
@@ -221,7 +221,9 @@ def connect(url: str, /, **options: Unpack[ConnectOptions]) -> Connecting[Client
 def connect(url: str, listener: object, /, **options: Unpack[ConnectOptions]) -> Connecting[Connection]: ...
 @takes(ConnectOptions)
 def connect(url: str, listener: object = None, /, **options: Unpack[ConnectOptions]) -> Any:
-    """Connect to a WebSocket server::
+    """Connect to a WebSocket server.
+
+    ::
 
         async with fastws.connect("wss://example.com/chat") as connection:
             await connection.send("hello")
