@@ -29,13 +29,12 @@ ROOMS: dict[str, set[str]] = {
     "logs": set(),
     "net": {"_speedups", "errors", "logs", "options"},
     "options": {"_speedups", "backplane", "errors", "handshake"},
-    "process": {
-        "backplane", "errors", "handshake", "logs", "net", "options", "server", "service", "terminal", "version"
-    },  # fmt: skip
+    "process": {"backplane", "errors", "handshake", "logs", "net", "options", "server", "service", "version"}
+    | {"terminal"},
     "server": {"_speedups", "backplane", "errors", "handshake", "http1", "logs", "net", "options", "service"},
     "service": {"errors", "logs", "options"},
     "sync": {"_speedups", "client", "errors", "options"},
-    "terminal": {"_speedups", "client", "errors", "options", "sync"},
+    "terminal": {"_speedups", "client", "errors", "options"},
     "testing": {"_speedups", "service"},
     "version": set(),
     "ws": {"_speedups", "backplane", "http1", "options", "service"},

@@ -74,18 +74,18 @@ class Background:
             StartError: the interpreter ends.
         """
         answer: Future[_T] = Future()
-        loop = self._checked_loop(name)
-        coroutine = _answer(answer, function, orphaned)
         tasks: list[asyncio.Task[None]] = []
-        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(coroutine)))
+        loop = self._checked_loop(name)
         try:
+            # Within, since Ctrl-C may come at any moment
+            loop.call_soon_threadsafe(_begin, tasks, answer, function, orphaned)
             return answer.result()
         except BaseException as error:
             if not answer.done() or answer.exception() is not error:  # Ctrl-C, or another signal's handler that raised
                 loop.call_soon_threadsafe(_abandon, answer, tasks, orphaned)
             raise
         finally:
-            del answer  # an error that is raised knows this frame, and the answer the error
+            del answer, tasks  # an error that is raised knows this frame, and the answer the error
 
     def run(self, callback: Callable[[], object]) -> None:
         """Have the loop call something, for which nobody waits; where there is no loop any more nothing happens."""
@@ -123,6 +123,16 @@ class Background:
             await asyncio.wait(closing, timeout=CLOSE_TIME)
 
 
+def _begin(
+    tasks: list[asyncio.Task[None]],
+    answer: Future[_T],
+    function: Callable[[], Awaitable[_T]],
+    orphaned: Callable[[_T], object] | None,
+) -> None:
+    """On the loop."""
+    tasks.append(asyncio.ensure_future(_answer(answer, function, orphaned)))
+
+
 async def _answer(
     answer: Future[_T], function: Callable[[], Awaitable[_T]], orphaned: Callable[[_T], object] | None
 ) -> None:
@@ -145,7 +155,8 @@ async def _answer(
 def _abandon(answer: Future[_T], tasks: list[asyncio.Task[None]], orphaned: Callable[[_T], object] | None) -> None:
     """On the loop, for somebody who was interrupted: cancel what is under way, or keep what is done."""
     if answer.cancel():
-        tasks[0].cancel()
+        for task in tasks:
+            task.cancel()
     elif not answer.cancelled() and answer.exception() is None and orphaned is not None:
         orphaned(answer.result())
 

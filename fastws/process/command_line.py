@@ -39,8 +39,8 @@ SIGTERM takes time for that, and a second one does not. SIGHUP replaces workers 
 """
 
 _CONNECT: Final = """\
-Connect to a server. Lines that are typed, or come from a pipe, are sent as text messages, and messages that come are
-shown. At a terminal /ping sends a ping, /close 4000 why closes, and /help shows more. Of a pipe every line is a message,
+Connect to a server. Lines that are typed, or come from a pipe, are sent as text messages, and what comes is shown.
+At a terminal /ping sends a ping, /close 4000 why closes, and /help shows more. Of a pipe every line is a message,
 and behind the last one the server has time to answer, until its pong."""
 
 _CONNECT_EPILOG: Final = """\

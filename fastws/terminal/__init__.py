@@ -4,5 +4,5 @@
 - `screen`: where it is shown: around the line that is being typed, or plainly. `text`: how, so that nobody is fooled.
 - `commands`: lines that begin with a slash.
 
-It imports the core, `client`, `errors`, `options` and `sync`. Who imports it: `process`.
+It imports the core, `client`, `errors` and `options`. Who imports it: `process`.
 """

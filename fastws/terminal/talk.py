@@ -1,23 +1,25 @@
 """`fastws connect URL`: lines in, frames out; what comes is shown.
 
-Theory of operation. The main thread waits for lines, since readline may leave a terminal in disorder anywhere else; one
-thread waits for messages, another one pings where that is asked for; the connection lives on the loop of `fastws.sync`.
-When it ends while a line is awaited, a signal whose handler raises wakes the main thread.
+Theory of operation. The main thread waits for lines, since readline may leave a terminal in disorder anywhere else. The
+connection lives on the loop in the background, where what comes is shown as it comes. When it ends while a line is
+awaited, a signal whose handler raises wakes the main thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import ssl
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from .. import sync
+from ..client.background import Background
+from ..client.connect import connect
 from ..client.url import parse as parse_url
 from ..errors import ConfigurationError, ConnectionClosed, FastWSError
 from . import commands
@@ -25,9 +27,12 @@ from .screen import Screen
 from .text import printable
 
 if TYPE_CHECKING:
+    from .._speedups import ClientConnection
     from ..options import ConnectOptions
 
 __all__ = ["Talk", "talk"]
+
+_T = TypeVar("_T")
 
 # How it ended
 WELL: Final = 0  # with 1000 or 1001, or as the user wanted it
@@ -39,6 +44,7 @@ INTERRUPTED: Final = 130  # by Ctrl-C
 
 PONG_TIME: Final = 10.0  # seconds that answers to what a pipe said have
 WAKING: Final = signal.SIGUSR1
+WAKE_AGAIN: Final = 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -69,18 +75,26 @@ class Talk:
 def talk(asked: Talk) -> int:
     """Connect, and pass messages between the server and who is there; returns the exit status."""
     _open_standard_streams()
-    screen = Screen(sys.stdout, sys.stderr, prompts=False)
     try:
-        connection = sync.connect(asked.url, **_options(asked))
+        connection = Background.shared().call("connect", lambda: _open(asked))
+        return _Conversation(connection, asked).run()
     except ConfigurationError as error:
-        screen.complain(error)
-        return MISUSED
+        status = MISUSED
+        _complain(error)
     except FastWSError as error:
-        screen.complain(error)
-        return NOT_CONNECTED
+        status = NOT_CONNECTED
+        _complain(error)
     except KeyboardInterrupt:
-        return INTERRUPTED
-    return _Conversation(connection, asked).run()
+        status = INTERRUPTED
+    return status
+
+
+def _complain(error: Exception) -> None:
+    Screen(sys.stdout, sys.stderr, prompts=False).complain(error)
+
+
+async def _open(asked: Talk) -> ClientConnection:
+    return await connect(asked.url, **_options(asked))
 
 
 def _open_standard_streams() -> None:
@@ -108,23 +122,23 @@ class _EndedError(BaseException):
 class _Conversation:
     """A connection, and who sits before it."""
 
-    def __init__(self, connection: sync.Connection, asked: Talk) -> None:
+    def __init__(self, connection: ClientConnection, asked: Talk) -> None:
         self._connection = connection
         self._asked = asked
+        self._there = Background.shared()
         self._is_typed = sys.stdin.isatty() and sys.stdout.isatty()
         self._screen = Screen(sys.stdout, sys.stderr, prompts=self._is_typed)
-        self._ended = threading.Event()
-        self._listens = True  # to what is typed
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listens = True  # for what is typed
         self._closed_here = False
         self._heard = False
 
     def run(self) -> int:
-        self._screen.happened(_greeting(self._connection, self._asked.url))
-        signal.signal(WAKING, self._wake)
-        for work in (self._receive, self._ping_regularly):
-            threading.Thread(target=work, daemon=True).start()
         status = None
+        signal.signal(WAKING, self._wake)
         try:
+            self._screen.happened(_greeting(self._connection, self._asked.url))
+            self._call(self._begin)
             self._listen()
         except _EndedError:
             pass
@@ -139,6 +153,9 @@ class _Conversation:
         self._tell_end()
         return self._status() if status is None else status
 
+    def _call(self, function: Callable[[], Awaitable[_T]]) -> _T:
+        return self._there.call("connect", function)
+
     # --- The main thread.
 
     def _listen(self) -> None:
@@ -146,10 +163,9 @@ class _Conversation:
             for line in self._typed() if self._is_typed else self._piped():
                 self._do(line)
         except ConnectionClosed:
-            self._ended.wait()
             return
         if self._asked.once and not self._closed_here:
-            self._ended.wait()
+            self._call(self._all_received)
         elif not self._is_typed:
             self._await_answers()
 
@@ -177,9 +193,10 @@ class _Conversation:
     def _do(self, command: commands.Send | commands.Ping | commands.Close | commands.Help) -> None:
         if isinstance(command, commands.Send):
             message = command.message
-            self._connection.send(message.encode() if self._asked.binary and isinstance(message, str) else message)
+            data = message.encode() if self._asked.binary and isinstance(message, str) else message
+            self._call(lambda: self._connection.send(data))
         elif isinstance(command, commands.Ping):
-            self._ping()
+            self._call(self._ping)
         elif isinstance(command, commands.Close):
             self._close(command.code, command.reason)
         else:
@@ -187,45 +204,54 @@ class _Conversation:
 
     def _close(self, code: int, reason: str = "") -> None:
         self._closed_here = self._closed_here or self._connection.is_open
-        self._connection.close(code, reason)
-        self._ended.wait()
+        self._call(lambda: self._connection.close(code, reason))
+        self._call(self._all_received)
 
     def _await_answers(self) -> None:
         """Give the server time for its answers to what a pipe has said: they come before the pong."""
-        with contextlib.suppress(FastWSError):
-            self._connection.ping(PONG_TIME)
+        with contextlib.suppress(ConnectionClosed, asyncio.TimeoutError):
+            self._call(lambda: asyncio.wait_for(self._connection.ping(), PONG_TIME))
 
     def _wake(self, *_: object) -> None:
         if self._listens:
             self._listens = False
             raise _EndedError
 
-    # --- The other threads.
+    # --- The loop.
 
-    def _receive(self) -> None:
+    async def _begin(self) -> None:
+        self._tasks = [asyncio.ensure_future(self._receive())]
+        if self._asked.ping is not None:
+            self._tasks.append(asyncio.ensure_future(self._ping_regularly(self._asked.ping)))
+
+    async def _receive(self) -> None:
         try:
-            for message in self._connection:
+            async for message in self._connection:
                 self._screen.received(message)
                 self._heard = True
                 if self._asked.once:
                     break
         except ConnectionClosed:
-            pass  # how it was closed is told below
-        except OSError:  # whoever reads our output has gone
+            pass  # how it was closed is told at the end
+        except OSError:  # whoever reads what is shown has gone
             self._heard = True
-        self._ended.set()
-        if self._listens:
+        while self._listens:
             signal.pthread_kill(threading.main_thread().ident or 0, WAKING)
+            # One that comes just before it waits for a line does not wake it
+            await asyncio.sleep(WAKE_AGAIN)
 
-    def _ping_regularly(self) -> None:
-        if self._asked.ping is None:
-            return
-        with contextlib.suppress(FastWSError, OSError):
-            while not self._ended.wait(self._asked.ping):
-                self._ping()
+    async def _all_received(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1])
 
-    def _ping(self) -> None:
-        self._screen.happened(f"pong after {1000 * self._connection.ping():.1f} ms")
+    async def _ping_regularly(self, seconds: float) -> None:
+        with contextlib.suppress(ConnectionClosed, OSError):
+            while True:
+                await asyncio.sleep(seconds)
+                await self._ping()
+
+    async def _ping(self) -> None:
+        self._screen.happened(f"pong after {1000 * await self._connection.ping():.1f} ms")
 
     # --- The end.
 
@@ -252,7 +278,7 @@ def _message(line: bytes, number: int, binary: bool) -> str | bytes:
         raise ConfigurationError(f"line {number} is not UTF-8; --binary sends it as it is") from None
 
 
-def _greeting(connection: sync.Connection, url: str) -> str:
+def _greeting(connection: ClientConnection, url: str) -> str:
     known = [f"connected to {parse_url(url)}"]
     if connection.subprotocol:
         known.append(f"subprotocol {connection.subprotocol}")

@@ -142,9 +142,11 @@ async def test_what_is_here_is_received_without_waiting(house):
 @pytest.mark.parametrize("timeout", [-1, "1", True, float("nan")])
 async def test_a_timeout_is_a_number_of_seconds(house, timeout):
     def script() -> None:
-        with fastws.sync.connect(house.url) as connection:
-            with pytest.raises(fastws.ConfigurationError, match="give a number of seconds from 0"):
-                connection.receive(timeout)
+        with (
+            fastws.sync.connect(house.url) as connection,
+            pytest.raises(fastws.ConfigurationError, match="give a number of seconds from 0"),
+        ):
+            connection.receive(timeout)
 
     await blocking(script)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -73,12 +73,13 @@ async def at_terminal(house):
     async def run(*arguments: str, **environment: str) -> Terminal:
         terminals.append(await Terminal.run(*COMMAND, house.url, *arguments, **environment))
         await terminals[-1].shows("connected to ")
-        await terminals[-1].shows("> ")
+        await terminals[-1].shows(">")
         return terminals[-1]
 
     yield run
     for terminal in terminals:
         terminal.close()
+    await until(lambda: len(house.closed) == len(house.connections))
 
 
 async def piped(*arguments: str, given: bytes = b"") -> tuple[int, bytes, str]:
@@ -94,8 +95,7 @@ async def piped(*arguments: str, given: bytes = b"") -> tuple[int, bytes, str]:
 
 async def test_lines_go_out_and_messages_come_in(house, at_terminal):
     terminal = await at_terminal(NO_COLOR="1")
-    terminal.type("hello\n")
-    await terminal.shows("< HELLO")
+    await terminal.says("hello", "< HELLO")
     house.connections[0].push_text("by itself")
     await terminal.shows("< by itself")
     terminal.type("\x04")
@@ -140,7 +140,7 @@ async def test_who_wants_no_colours_gets_none(house, at_terminal, environment):
 async def test_json_is_shown_in_lines(house, at_terminal):
     terminal = await at_terminal(NO_COLOR="1")
     house.connections[0].push_text('{"a long name": "a long value", "another long name": [1, "and so on"]}')
-    await terminal.shows('< {\r\n\x1b8')
+    await terminal.shows("< {\r\n\x1b8")
     await terminal.shows('  "a long name": "a long value",')
     await terminal.shows('    "and so on"')
 
@@ -169,17 +169,14 @@ async def test_commands_ping_help_and_close(house, at_terminal):
 
 async def test_the_line_before_comes_back_with_a_key(house, at_terminal):
     terminal = await at_terminal(NO_COLOR="1")
-    terminal.type("once\n")
-    await terminal.shows("< ONCE")
+    await terminal.says("once", "< ONCE")
     terminal.type("\x1b[A")  # up
     await terminal.shows("once")
     terminal.type(" more\n")
     await terminal.shows("< ONCE MORE")
 
 
-@pytest.mark.parametrize(
-    ("code", "status"), [(1000, 0), (1001, 0), (1008, 3), (4000, 3)]
-)
+@pytest.mark.parametrize(("code", "status"), [(1000, 0), (1001, 0), (1008, 3), (4000, 3)])
 async def test_the_end_of_the_connection_ends_a_line_that_is_awaited(house, at_terminal, code, status):
     terminal = await at_terminal(NO_COLOR="1")
     terminal.type("half a line")
@@ -191,8 +188,9 @@ async def test_the_end_of_the_connection_ends_a_line_that_is_awaited(house, at_t
 
 async def test_ctrl_c_closes_and_is_told_apart(house, at_terminal):
     terminal = await at_terminal(NO_COLOR="1")
-    terminal.type("half a line\x03")
-    await terminal.shows("* closed with 1000")
+    terminal.type("half a line")
+    await terminal.shows("half a line")
+    await terminal.interrupt("* closed with 1000")
     assert await terminal.ends() == 130
     assert house.closed == [(1000, "")]
 
@@ -234,7 +232,7 @@ async def test_bytes_of_a_pipe_are_sent_as_they_are(house):
 
 
 async def test_a_text_that_is_no_utf_8_is_an_error(house):
-    status, out, err = await piped(house.url, given=b"ok\n\xff\n")
+    status, _, err = await piped(house.url, given=b"ok\n\xff\n")
     assert status == 2
     assert "error: line 2 is not UTF-8; --binary sends it as it is" in err
 
@@ -316,16 +314,15 @@ async def test_any_certificate_is_taken_where_that_is_asked_for(serve):
 
 
 async def test_a_reader_that_goes_ends_it(house):
-    command = " ".join([*COMMAND, house.url])
-    process = await asyncio.create_subprocess_shell(
-        f"(echo one; sleep 100) | {command} | head -n 1", stdout=asyncio.subprocess.PIPE, start_new_session=True
-    )
-    assert await within(process.stdout.readline()) == b"ONE\n"
-    await until(lambda: house.connections)
-    house.connections[0].push_text("two")
-    await until(lambda: house.closed)
-    os.killpg(process.pid, signal.SIGKILL)
-    await within(process.wait())
+    process = subprocess.Popen([*COMMAND, house.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process, process.stdin, process.stdout as out:
+        process.stdin.write(b"one\n")
+        process.stdin.flush()
+        assert await within(asyncio.to_thread(out.readline)) == b"ONE\n"
+        out.close()
+        house.connections[0].push_text("two")
+        assert await within(asyncio.to_thread(process.wait)) == 0
+    assert house.closed == [(1000, "")]
 
 
 async def test_ctrl_c_ends_a_pipe(house):
