@@ -301,6 +301,8 @@ class ClientConnection:
     """
 
     def __new__(cls, connection: Connection) -> ClientConnection: ...
+    def start_reading(self) -> None:
+        """Read in the next turn of the loop, which nothing does before this is called; for `connect`."""
     async def send(self, message: str | _Data) -> None:
         """Send a message: a text if it is a `str`, else a binary one; a mutable buffer is copied.
 

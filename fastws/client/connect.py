@@ -88,9 +88,13 @@ class Connecting(Generic[_C]):
             await self._give_up(opening)
             raise OpenTimeoutError(seconds)
         try:
-            return opening.result()
+            connection = opening.result()
         finally:
             del opening  # an error that is raised knows this frame, and the task the error
+        if isinstance(connection, ClientConnection):
+            # Not before: what is broken behind the first messages would come before anybody could answer those
+            connection.start_reading()
+        return connection
 
     async def _give_up(self, opening: asyncio.Task[_C]) -> None:
         opening.cancel()
