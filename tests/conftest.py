@@ -77,8 +77,9 @@ def pytest_ignore_collect(collection_path, config):
 @pytest.hookimpl(tryfirst=True)  # before they are chosen by their marks
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        if item.get_closest_marker("browser") and "asyncio" in item.name:
-            item.add_marker(pytest.mark.slow)  # what a browser sees, it sees on one loop as on the other
+        elsewhere = item.get_closest_marker("browser") or item.path.name == "test_talk.py"
+        if elsewhere and "asyncio" in item.name:
+            item.add_marker(pytest.mark.slow)  # what another process sees, it sees on one loop as on the other
         mark = item.get_closest_marker("plain")
         if mark is not None and config.getoption("tls"):
             item.add_marker(pytest.mark.skip(reason=f"without TLS only: {mark.args[0]}"))

@@ -149,7 +149,7 @@ async def test_messages_pings_and_the_end_are_understood(port, compression):
 
 async def test_a_listener_hears_them_too(port):
     listener = Listener()
-    async with fastws.connect(f"ws://127.0.0.1:{port}/", listener) as connection:
+    async with fastws.connect(f"ws://127.0.0.1:{port}/", listener, subprotocols=["chat"]) as connection:
         for message in MESSAGES:
             (connection.push_text if isinstance(message, str) else connection.push_binary)(message)
         await until(lambda: len(listener.heard) == len(MESSAGES))
