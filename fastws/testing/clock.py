@@ -36,7 +36,6 @@ SLACK: Final = 1e-3  # seconds; sums of times are rounded, and nobody means to m
 MOST_TURNS: Final = 100_000  # of a loop, until what runs there counts as endless
 
 _clock: Final = contextvars.ContextVar["Clock | None"]("fastws.testing.clock", default=None)
-_clocks: Final[dict[asyncio.AbstractEventLoop, Clock]] = {}
 
 _REPLACED: Final = ("time", "call_later", "call_at", "call_soon", "call_soon_threadsafe")
 
@@ -130,9 +129,9 @@ class Clock:
     @classmethod
     def acquire(cls, loop: asyncio.AbstractEventLoop) -> Clock:
         """Return the clock of a loop for one more user, who releases it; the first one puts it in its place."""
-        clock = _clocks.get(loop)
-        if clock is None:
-            clock = _clocks[loop] = cls(loop)
+        clock = getattr(getattr(loop, "call_soon", None), "__self__", None)
+        if not isinstance(clock, Clock):
+            clock = cls(loop)
             clock._replace()
         clock._users += 1
         return clock
@@ -142,7 +141,6 @@ class Clock:
         self._users -= 1
         if self._users:
             return
-        del _clocks[self._loop]
         for name in _REPLACED:
             del vars(self._loop)[name]
         for name, function in self._before.items():

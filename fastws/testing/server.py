@@ -188,7 +188,7 @@ class MemoryServer:
     ) -> None:
         """Close the server, as `close` does, and raise what a handler has raised that the test did not expect.
 
-        What the test itself has raised goes before that.
+        What the test itself has raised goes before that, with a note of the other.
         """
         try:
             await self.close()
@@ -196,6 +196,9 @@ class MemoryServer:
             self._let_go(self.clock)
         if error is None:
             self._raise_failure()
+        elif hasattr(error, "add_note"):  # since Python 3.11
+            for failure in self._failures:
+                error.add_note(f"a handler has failed, too: {failure!r}")
 
     def _let_go(self, clock: Clock) -> None:
         clock.forget(self._server.hub)

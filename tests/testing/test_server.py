@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 
 import pytest
+import uvloop
 
-from fastws import http, ws
-from fastws.testing import ExpectationError, Refused, serve
+import fastws
+from fastws import http, testing, ws
+from fastws.testing import ExpectationError, Refused
 
 from ..kit.services import AsyncEcho, Echo, at
 
 
 @pytest.mark.parametrize("service", [Echo, AsyncEcho])
 async def test_messages_go_there_and_back(no_task_left, service):
-    async with serve(service) as server:
+    async with testing.serve(service) as server:
         client = await server.connect("/")
         await client.send("hello ☃")
         assert await client.expect_text("hello ☃") == "hello ☃"
@@ -50,7 +53,7 @@ class Room:
 
 
 async def test_a_client_says_who_it_is_and_sees_what_the_server_answers(no_task_left):
-    async with serve(Room) as server:
+    async with testing.serve(Room) as server:
         client = await server.connect("/rooms/tea?q=1", headers={"X-A": "b"}, subprotocols=["chat.v1", "chat.v2"])
         assert client.subprotocol == "chat.v2"
         assert client.headers["upgrade"] == "websocket"
@@ -60,7 +63,7 @@ async def test_a_client_says_who_it_is_and_sees_what_the_server_answers(no_task_
 
 
 async def test_a_push_from_the_test_itself_reaches_clients(no_task_left):
-    async with serve(Echo) as server:
+    async with testing.serve(Echo) as server:
         client = await server.connect()
         assert ws.broadcast_text("hello", to=Echo).matched == 1
         client.connection.push_binary(b"\x00")
@@ -69,7 +72,7 @@ async def test_a_push_from_the_test_itself_reaches_clients(no_task_left):
 
 
 async def test_two_servers_have_nothing_in_common(no_task_left):
-    async with serve(Room) as one, serve(Room) as other:
+    async with testing.serve(Room) as one, testing.serve(Room) as other:
         clients = [await server.connect("/rooms/tea", headers={"x-a": ""}) for server in (one, other)]
         for client in clients:
             await client.expect_text()
@@ -100,7 +103,7 @@ class Script:
 
 
 async def test_a_text_is_expected_as_a_string_a_pattern_or_a_predicate(no_task_left):
-    async with serve(Script) as server:
+    async with testing.serve(Script) as server:
         client = await server.connect()
         await client.send('a|number 7|long enough|anything|{"a": [1]}|2|null')
         await client.expect_text("a")
@@ -126,7 +129,7 @@ MISMATCHES = [
 
 @pytest.mark.parametrize(("said", "expects", "words"), MISMATCHES)
 async def test_a_mismatch_says_what_came_in_order(no_task_left, said, expects, words):
-    async with serve(Script) as server:
+    async with testing.serve(Script) as server:
         client = await server.connect()
         await client.send(f"zero|{said}")
         await client.expect_text("zero")
@@ -139,7 +142,7 @@ async def test_a_mismatch_says_what_came_in_order(no_task_left, said, expects, w
 
 
 async def test_what_does_not_come_is_not_waited_for(no_task_left):
-    async with serve(Script) as server:
+    async with testing.serve(Script) as server:
         client = await server.connect()
         with pytest.raises(ExpectationError, match="expected text 'more', but nothing came, and nothing is under way"):
             await client.expect_text("more")
@@ -158,7 +161,7 @@ class Elsewhere:
 
 
 async def test_what_a_thread_does_is_waited_for(no_task_left):
-    async with serve(Elsewhere) as server:
+    async with testing.serve(Elsewhere) as server:
         client = await server.connect()
         await client.send("hello")
         await client.expect_text("HELLO")
@@ -166,7 +169,7 @@ async def test_what_a_thread_does_is_waited_for(no_task_left):
 
 async def test_what_never_comes_from_outside_is_waited_for_no_longer_than_said(no_task_left):
     service = Waits()
-    async with serve(service, patience=0.01) as server:
+    async with testing.serve(service, patience=0.01) as server:
         client = await server.connect()
         await client.send("hello")
         with pytest.raises(ExpectationError, match="nothing came"):
@@ -190,7 +193,7 @@ class Waits:
 
 
 async def test_a_handler_that_waits_for_ever_does_not_keep_the_server_from_ending(no_task_left):
-    async with serve(Waits, patience=0.01) as server:
+    async with testing.serve(Waits, patience=0.01) as server:
         client = await server.connect()
         await client.send("hello")
     assert client.close_code == 1001
@@ -207,7 +210,7 @@ async def test_a_handler_that_never_waits_fails_the_test(no_task_left, monkeypat
             while not ended.is_set():
                 await asyncio.sleep(0)
 
-    async with serve(Busy) as server:
+    async with testing.serve(Busy) as server:
         client = await server.connect()
         with pytest.raises(RuntimeError, match="never waits for anything"):
             await client.send("hello")
@@ -239,7 +242,7 @@ class Fails:
 
 async def test_a_handler_s_exception_fails_the_test_at_its_end(no_task_left, failures):
     async def test() -> None:
-        async with serve(Fails) as server:
+        async with testing.serve(Fails) as server:
             client = await server.connect()
             await client.send("here")
             await client.expect_close(1011)
@@ -251,7 +254,7 @@ async def test_a_handler_s_exception_fails_the_test_at_its_end(no_task_left, fai
 
 @pytest.mark.parametrize("message", ["here", b"there"])
 async def test_a_handler_s_exception_is_why_an_expectation_fails(no_task_left, failures, message):
-    async with serve(Fails) as server:
+    async with testing.serve(Fails) as server:
         client = await server.connect()
         await client.send(message)
         with pytest.raises(ZeroDivisionError) as raised:
@@ -260,7 +263,7 @@ async def test_a_handler_s_exception_is_why_an_expectation_fails(no_task_left, f
 
 
 async def test_a_handler_s_exception_may_be_expected(no_task_left, failures):
-    async with serve(Fails) as server:
+    async with testing.serve(Fails) as server:
         client = await server.connect()
         await client.send("here")
         assert str(await server.expect_error(ZeroDivisionError)) == "here"
@@ -271,7 +274,7 @@ async def test_a_handler_s_exception_may_be_expected(no_task_left, failures):
 
 async def test_a_resource_s_exception_fails_the_test(no_task_left, failures):
     async def test() -> None:
-        async with serve(Fails) as server:
+        async with testing.serve(Fails) as server:
             assert (await server.get("/boom")).status == 500
 
     with pytest.raises(ZeroDivisionError):
@@ -286,19 +289,58 @@ async def test_an_on_start_s_exception_is_raised_at_the_beginning(no_task_left):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await serve(Lame).__aenter__()
+        await testing.serve(Lame).__aenter__()
     assert "call_soon" not in vars(asyncio.get_running_loop())
 
 
 async def test_what_the_test_raises_itself_goes_before_what_a_handler_does(no_task_left, failures):
     async def test() -> None:
-        async with serve(Fails) as server:
+        async with testing.serve(Fails) as server:
             client = await server.connect()
             await client.send("here")
             raise KeyError
 
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError) as raised:
         await test()
+    if sys.version_info >= (3, 11):
+        assert raised.value.__notes__ == ["a handler has failed, too: ZeroDivisionError('here')"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Beside others on the loop
+
+
+async def test_a_server_at_a_socket_is_another_one(serve, connect):
+    """The fixtures are those of servers at sockets; what is in memory is found by what runs there alone."""
+    real = await serve(Room())
+    async with testing.serve(Room()) as server:
+        outside = await connect(real, "/rooms/tea", fields=b"X-A: b\r\n")
+        inside = await server.connect("/rooms/tea", headers={"X-A": "b"})
+        assert (await outside.text()).startswith("tea")
+        await inside.expect_text()
+        await inside.send("inside")
+        await inside.expect_text("inside")
+        assert await outside.asks("outside") == "outside"
+        await inside.expect_nothing()
+        ws.push_text_to_group("tea", "from the test")
+        assert await outside.text() == "from the test"
+        await inside.expect_nothing()
+    assert await outside.asks("still there") == "still there"
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_that_is_closed_under_nodes_lets_go_of_them(factory):
+    async def begin() -> list[testing.MemoryClient]:
+        nodes = await testing.cluster(2, Echo).__aenter__()
+        return [await node.connect() for node in nodes]
+
+    loop = factory()
+    clients = loop.run_until_complete(begin())
+    assert all(client.connection.is_open for client in clients)
+    loop.close()
+    assert not any(client.connection.is_open for client in clients)
+    with pytest.raises(fastws.NotServingError):
+        ws.broadcast_text("?", to=Echo)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -334,7 +376,7 @@ class Notes:
 
 
 async def test_resources_answer_every_method(no_task_left):
-    async with serve(Notes, Echo) as server:
+    async with testing.serve(Notes, Echo) as server:
         response = await server.get("/notes/1")
         assert (response.status, response.text, response.headers["X-Name"]) == (200, "milk", "1")
         assert (await server.get("/notes/2")).status == 404
@@ -358,7 +400,7 @@ async def test_a_refusal_has_status_headers_and_body(no_task_left):
             if request.cookies.get("token") != "secret" or "authorization" not in request.headers:
                 raise http.Refuse(401, "who are you?", headers={"WWW-Authenticate": "Basic"})
 
-    async with serve(Guarded) as server:
+    async with testing.serve(Guarded) as server:
         with pytest.raises(Refused) as refused:
             await server.connect("/", origin="https://example.com")
         assert (refused.value.status, refused.value.body) == (401, b"who are you?")
@@ -382,7 +424,7 @@ async def test_compressed_messages_are_read(no_task_left, compression):
         def said(self, text: str) -> str:
             return text
 
-    async with serve(Deflated) as server:
+    async with testing.serve(Deflated) as server:
         client = await server.connect(compression=compression)
         assert "permessage-deflate" in client.headers["sec-websocket-extensions"]
         assert client.connection.compression == compression
@@ -398,11 +440,11 @@ async def test_compressed_messages_are_read(no_task_left, compression):
 @pytest.mark.parametrize("options", [{"port": 0}, {"host": None}, {"unix": "/tmp/x"}, {"backplane": "nats://x"}])
 def test_options_of_the_network_are_refused(options):
     with pytest.raises(TypeError, match="in memory"):
-        serve(Echo, **options)
+        testing.serve(Echo, **options)
 
 
 async def test_mistakes_are_told(no_task_left):
-    server = serve(Room)
+    server = testing.serve(Room)
     with pytest.raises(RuntimeError, match=r"server\.clock"):
         _ = server.clock
     with pytest.raises(RuntimeError, match=r"server\.connect"):
@@ -420,7 +462,7 @@ async def test_mistakes_are_told(no_task_left):
                 wrong(0)
         with pytest.raises(TypeError, match="0 or more"):
             server.clock.advance(-1)
-    async with serve(Notes) as server:
+    async with testing.serve(Notes) as server:
         with pytest.raises(TypeError, match="no service has a WebSocket"):
             await server.connect()
     with pytest.raises(RuntimeError, match="entered once"):
