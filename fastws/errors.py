@@ -22,6 +22,7 @@
     ├── ConnectionClosed                a client sends or receives on a connection that has ended
     ├── ConcurrentReceiveError          (RuntimeError) two tasks receive at once
     ├── ClientRoleError                 (RuntimeError) called on a client's connection, and only a server's has it
+    ├── CallTimeoutError                (TimeoutError) a call of fastws.sync took longer than it was given
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service or of the client (`ConfigurationError`, `HandlerError` and
@@ -36,6 +37,7 @@ import reprlib
 from collections.abc import Mapping
 
 __all__ = [
+    "CallTimeoutError",
     "ClientRoleError",
     "ConcurrentReceiveError",
     "ConfigurationError",
@@ -344,3 +346,21 @@ class ConcurrentReceiveError(FastWSError, RuntimeError):
 
     def __str__(self) -> str:
         return "another task receives from this connection already; have one task receive, and hand on what comes"
+
+
+class CallTimeoutError(FastWSError, TimeoutError):
+    """A blocking call of `fastws.sync` took longer than it was given.
+
+    Attributes:
+        function: what was called, such as ``"connection.receive"``.
+        timeout: seconds.
+    """
+
+    def __init__(self, function: str, timeout: float) -> None:
+        super().__init__()
+        self.args = (function, timeout)  # of which OSError, a TimeoutError's base, would make an errno
+        self.function = function
+        self.timeout = timeout
+
+    def __str__(self) -> str:
+        return f"{self.function} took longer than {self.timeout:g} s"

@@ -26,6 +26,7 @@ SENTENCES = [
     (errors.ConnectionClosed(1006), "the connection is closed with code 1006"),
     (errors.ConcurrentReceiveError(), "another task receives from this connection already"),
     (errors.ClientRoleError("connection.join"), "connection.join is for the connections of a server"),
+    (errors.CallTimeoutError("connection.receive", 1.5), "connection.receive took longer than 1.5 s"),
     (http.Refuse(404), "404 Not Found"),
 ]
 
