@@ -1,0 +1,183 @@
+"""The listener of all connections of a question: what comes, for whom, and how late.
+
+One message comes to very many, so what it says is found in it once and kept until another comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from .. import ws
+from .recording import Latencies, Stream
+from .timing import Clock, now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .template import Expectation
+
+__all__ = ["Receiver"]
+
+_SHOWN: int = 80  # characters of a message that nobody expected
+
+
+class Receiver:
+    """Notes deliveries.
+
+    Args:
+        expectation: what they look like.
+        due: says when a message was due; None has the message say it, if it can.
+        answered: called with a connection to which something came that counts, or None.
+
+    Attributes:
+        streams: what each connection gets that counts.
+        closed: how those ended that have, by close code.
+        latencies: from when a delivery was due until it came.
+        highest: the highest number that came.
+        foreign: how many messages came in which there is no number, and `first_foreign` the first of them, shortened.
+        all_heard: set once each of those in `streams` has had something, or has ended.
+    """
+
+    def __init__(
+        self,
+        expectation: Expectation,
+        due: Callable[[int], float | None] | None,
+        answered: Callable[[ws.Connection], None] | None = None,
+    ) -> None:
+        self.streams: dict[ws.Connection, Stream] = {}
+        self.latencies = Latencies()
+        self.closed: dict[ws.Connection, int] = {}
+        self.reading = Reading()
+        self.highest = -1
+        self.foreign = 0
+        self.first_foreign = ""
+        self.all_heard = asyncio.Event()
+        self._expectation = expectation
+        self._due_of = due
+        self._answered = answered
+        self._unheard: set[ws.Connection] = set()
+        self._clock = Clock()
+        self._end: int | None = None
+        # The last message, and what it says
+        self._message: str | bytes | None = None
+        self._seq = -1
+        self._due: float | None = None
+
+    @ws.on_text_message
+    def text_came(self, connection: ws.Connection, text: str) -> None:
+        """Note a delivery."""
+        self._take(connection, text)
+
+    @ws.on_binary_message
+    def binary_came(self, connection: ws.Connection, data: bytes) -> None:
+        """Note a delivery."""
+        self._take(connection, data)
+
+    @ws.on_close
+    def ended(self, connection: ws.Connection, code: int) -> None:
+        """Note how a connection ended."""
+        self.closed[connection] = code
+        self._hear(connection)
+
+    def expect(self, connection: ws.Connection, stream: Stream) -> None:
+        """Count what comes to a connection, once counting has begun."""
+        self.streams[connection] = stream
+        self._unheard.add(connection)
+
+    def _take(self, connection: ws.Connection, message: str | bytes) -> None:
+        moment = now()
+        if message != self._message:
+            self._read(message, moment)
+        stream = self.streams.get(connection)
+        if stream is None:
+            return  # the one that publishes
+        seq = self._seq
+        if seq == stream.next and seq >= 0:
+            stream.next = seq + stream.step
+        elif not self._take_unexpected(connection, stream, seq):
+            return
+        self.reading.last = moment
+        if self._due is not None:
+            self.latencies.note(moment - self._due)
+        if self._answered is not None:
+            self._answered(connection)
+
+    def _take_unexpected(self, connection: ws.Connection, stream: Stream, seq: int) -> bool:
+        """Take what is not the next one; whether it counts."""
+        if seq < 0:
+            self.foreign += seq == -1
+            return False
+        self._hear(connection)
+        return stream.take(seq)
+
+    def _read(self, message: str | bytes, moment: float) -> None:
+        """Read what a message says; what is not one of ours has no number."""
+        self._message = message
+        self._seq, self._due = -1, None
+        found = self._expectation.find(message)
+        if found is None:
+            self.first_foreign = self.first_foreign or repr(message[:_SHOWN])
+            return
+        self._seq, stamp = found
+        self.highest = max(self.highest, self._seq)
+        if self._end is not None and self._seq >= self._end:
+            self._seq = -2
+        elif self._due_of is not None:
+            self._due = self._due_of(self._seq)
+        elif stamp is not None:
+            self._due = self._clock.moment(stamp)
+        self.reading.begin(moment)
+
+    def begin(self, first: int) -> None:
+        """Count from this number on."""
+        for stream in self.streams.values():
+            stream.begin(first)
+
+    def end(self, end: int) -> None:
+        """Count only what has a lower number."""
+        self._end = end
+        self._message = None
+
+    def _hear(self, connection: ws.Connection) -> None:
+        """Have heard of a connection; who is gone gets nothing any more."""
+        self._unheard.discard(connection)
+        if not self._unheard:
+            self.all_heard.set()
+
+    def is_complete(self, end: int) -> bool:
+        """Whether all that are there have had everything before this number."""
+        return all(
+            connection in self.closed or not (stream.behind(end) or stream.lost())
+            for connection, stream in self.streams.items()
+        )
+
+
+class Reading:
+    """How busy we are between the first and the last delivery of a message, when a server waits for us.
+
+    Attributes:
+        last: when the last delivery came.
+    """
+
+    def __init__(self) -> None:
+        self.last = 0.0
+        self._first = self._cpu = 0.0
+        self._time = self._busy = 0.0
+
+    def begin(self, moment: float) -> None:
+        """Begin with a message, and have done with the one before it."""
+        cpu = time.process_time()
+        taken = self.last - self._first
+        if self._first and taken > 0:
+            self._time += taken
+            # Behind the last delivery there was nothing to do
+            self._busy += min(taken, cpu - self._cpu)
+        self._first = self.last = moment
+        self._cpu = cpu
+
+    @property
+    def share(self) -> float:
+        """The share of that time that was ours."""
+        return self._busy / self._time if self._time else 0.0
