@@ -212,6 +212,11 @@ class Connection:
         For producers that prefer waiting to being dropped. Returns at once while the client reads, and when the
         connection has ended; may be cancelled.
         """
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended, `on_close` has run and nothing is left of it; may be cancelled.
+
+        Not for its own handlers, which it would wait for.
+        """
     def push_text(self, text: str, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
         """Send a text message to this client.
 
@@ -282,6 +287,115 @@ class Connection:
     def connection_lost(self, exc: Exception | None) -> None: ...
     def pause_writing(self) -> None: ...
     def resume_writing(self) -> None: ...
+
+@final
+class ClientConnection:
+    """A connection to a server, made by `fastws.connect`: messages are sent and received with `await`.
+
+    It belongs to the thread of its event loop; from elsewhere its methods raise `WrongThreadError`. One task at a time
+    receives; any may send. ``async for message in connection`` ends when the connection is closed with 1000 or 1001, by
+    whichever side, and raises `ConnectionClosed` with any other code.
+
+    What came and nobody received yet is bounded: when `max_queue` messages wait, or `max_message_size` bytes in sum,
+    nothing more is read, and the server has to wait. Pings are answered, and timeouts kept, whatever a program awaits.
+    """
+
+    def __new__(cls, connection: Connection) -> ClientConnection: ...
+    async def send(self, message: str | _Data) -> None:
+        """Send a message: a text if it is a `str`, else a binary one; a mutable buffer is copied.
+
+        Returns as soon as the message is on its way or waits for the kernel to take it. While more than `high_water`
+        bytes wait it waits for the server to read; one that is cancelled then sends nothing.
+
+        Raises:
+            ConnectionClosed: the connection is closed, or closes.
+            TypeError: it is neither text nor bytes.
+            UnicodeEncodeError: the text has lone surrogates, which UTF-8 cannot carry.
+        """
+    async def receive(self) -> str | bytes:
+        """Receive the next message: `str` if it is a text, else `bytes`.
+
+        What came before the end can be received after it. To cancel it loses no message.
+
+        Raises:
+            ConnectionClosed: the connection has ended and all is received.
+            ConcurrentReceiveError: another task receives.
+        """
+    def __aiter__(self) -> Self: ...
+    async def __anext__(self) -> str | bytes: ...
+    async def ping(self) -> float:
+        """Send a ping, and wait for its pong (RFC 6455 section 5.5.2).
+
+        Returns:
+            How long that took, in seconds.
+
+        Raises:
+            ConnectionClosed: the connection has ended, before or meanwhile.
+        """
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection (RFC 6455 section 7.1.2), and wait until nothing is left of it.
+
+        What was sent before leaves first. The server has `close_timeout` seconds to answer. What it sends meanwhile,
+        and what nobody has received yet, is lost. Once the connection has ended it does nothing. To cancel it ends the
+        waiting, and not the closing.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014, or 3000 to 4999.
+            reason: for people; cut to 123 bytes of UTF-8 between two characters.
+
+        Raises:
+            ValueError: the code may not be sent.
+        """
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended and nothing is left of it."""
+    async def drain(self) -> None:
+        """Wait until the kernel has taken all that was sent, or the connection ends."""
+    def push_text(self, text: str, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
+        """Send a text message without waiting, as `Connection.push_text` does."""
+    def push_binary(self, data: _Data, *, overflow: _Overflow = None, key: _Key = None) -> Delivery:
+        """Send a binary message without waiting, as `Connection.push_text` does; a mutable buffer is copied."""
+    @property
+    def path(self) -> str:
+        """The path that the server was asked for, decoded."""
+    @property
+    def headers(self) -> Any:
+        """The header fields of the server's answer, an `http.Headers`: a case-insensitive mapping, with `get_all`."""
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server chose, or None (RFC 6455 section 1.9)."""
+    @property
+    def compression(self) -> str | None:
+        """How messages are compressed (RFC 7692): ``"shared"``, ``"dedicated"``, or None where they are not."""
+    @property
+    def remote_address(self) -> tuple[str, int] | None:
+        """Host and port of the server, or of the proxy before it, also after the end; None on a Unix socket."""
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is spoken."""
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent: until either side begins to close."""
+    @property
+    def buffered(self) -> int:
+        """Bytes of frames that the kernel has not taken yet: what `max_backlog` and `high_water` bound."""
+    @property
+    def dropped(self) -> int:
+        """Messages that were pushed and dropped because too much waited: new, old and replaced ones."""
+    @property
+    def close_code(self) -> int | None:
+        """The close code once it is closed: the server's, else ours, else 1006 (RFC 6455 section 7.1.5); before, None."""
+    @property
+    def close_reason(self) -> str | None:
+        """The reason that belongs to `close_code`."""
+    @property
+    def sent_code(self) -> int | None:
+        """The code of the close frame that we sent, 1005 for one without a code; None while there is none."""
+    @property
+    def received_code(self) -> int | None:
+        """The code of the server's close frame, 1005 for one without a code; None while there is none."""
+    @property
+    def was_clean(self) -> bool:
+        """Whether both close frames were exchanged (RFC 6455 section 7.1.4)."""
 
 @final
 class Members:
@@ -519,12 +633,16 @@ class Hub:
     @property
     def helping(self) -> int:
         """Threads that help, from the first large fan-out on."""
-    def attach(self, on_loop_closed: Callable[[], None] | None = None) -> None:
+    def attach(self, on_loop_closed: Callable[[], None] | None = None, *, client: bool = False) -> None:
         """Count one more server or client on this loop, to be called if the loop is closed before it detaches."""
     def detach(
-        self, endpoints: Iterable[Endpoint] = (), on_loop_closed: Callable[[], None] | None = None
+        self,
+        endpoints: Iterable[Endpoint] = (),
+        on_loop_closed: Callable[[], None] | None = None,
+        *,
+        client: bool = False,
     ) -> asyncio.Task[None] | None:
-        """Count one less, which served these and gave this to `attach`; with the last the registries are emptied.
+        """Count one less, which served these and gave this to `attach`; with the last server the registries are emptied.
 
         Returns the task to wait for.
         """
@@ -567,7 +685,12 @@ class Endpoint:
         options: _ServerOptions,
         kernel_backlog: int = 0,
         inherits_kernel_backlog: bool = True,
+        *,
+        client: bool = False,
     ) -> Endpoint: ...
+    @property
+    def is_client(self) -> bool:
+        """Whether its connections are those of clients: what is pushed to a service or a group is not for them."""
     @property
     def hub(self) -> Hub:
         """The hub of its loop."""

@@ -32,11 +32,15 @@ import inspect
 import logging
 import os
 import sys
+import time
 import weakref
 import zlib
 
 from fastws.errors import (
+    ClientRoleError,
+    ConcurrentReceiveError,
     ConfigurationError,
+    ConnectionClosed,
     ForkedProcessError,
     GroupRemovedError,
     HandlerError,
@@ -147,6 +151,7 @@ cdef extern from "out/crew.h" nogil:
 if fastws_watch_forks():
     raise MemoryError
 
+cdef class ClientConnection
 cdef class Connection
 cdef class Endpoint
 cdef class HandlerCall
@@ -159,6 +164,7 @@ cdef class Target
 # A part calls what stands above it. These are the calls that go the other way, by what happens:
 #
 #   a frame of ours is a client's     backlog -> masking_key
+#                                     push -> notice_fork
 #   a peer is slow, or too slow       backlog -> give_up_on, run_handler
 #                                     handover -> abandon, fail, finish_sending, give_time
 #   a group gets a name               fanout -> own_name
@@ -213,6 +219,7 @@ include "core/connection/dispatch.pxi"    # from an event to its handler
 include "core/connection/registry.pxi"    # names, groups, and the functions of the service API
 include "core/connection/connection.pxi"  # what it knows, what a read brings, its face
 include "core/connection/timing.pxi"      # ping, pong, idle and all deadlines
+include "core/connection/client.pxi"      # a client whose messages are awaited
 
 # nodes: this process among others, if there are any
 include "core/nodes/nats.pxi"           # the protocol of NATS; no socket, no loop, no connection

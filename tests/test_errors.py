@@ -16,6 +16,9 @@ SENTENCES = [
     (errors.ForkedProcessError("push_text"), "this process was forked from the one that serves"),
     (errors.GroupRemovedError("lobby"), "group 'lobby' was removed"),
     (errors.HandlerError("Chat.said", "int"), "Chat.said returned int; a reply is str"),
+    (errors.DialError("[::1]:80", "Connection refused", 111), "cannot connect to [::1]:80: Connection refused"),
+    (errors.ProxyError("http://10.0.0.1:3128", "407 Who are you?", 407), "does not connect: 407 Who are you?"),
+    (errors.RedirectError("wss://a/", 302, "ws://a/", "no TLS"), "wss://a/ redirects with 302 to 'ws://a/': no TLS"),
     (http.Refuse(404), "404 Not Found"),
 ]
 

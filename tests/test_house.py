@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"process"},
     "_speedups": {"errors", "logs"},
     "backplane": {"_speedups", "errors", "logs", "version"},
+    "client": {"errors"},
     "errors": set(),
     "handshake": {"errors"},
     "http": {"errors", "http1", "service"},

@@ -127,6 +127,8 @@ cdef int end_service_side(Connection connection) except -1:
         connection.code = 1006
     leave_registries(connection)
     wake_drain(connection)
+    if connection.client is not None:
+        connection.client.end()
     give_time(connection)
     connection.hub.ending.add(connection)
     if connection.endpoint.on_close is None:
@@ -175,15 +177,25 @@ cdef void release_connection(Connection connection):
     if connection.handling is not None:
         connection.handling.connection = None
         connection.handling = None
+    if connection.client is not None:
+        connection.client.let_go()
     connection.hub.ending.discard(connection)
     link_remove(&connection.link)
     connection.hub.live -= 1
     connection.endpoint.live -= 1
+    wake_end(connection)
     on_release, connection.on_release = connection.on_release, None
     if on_release is not None:
         on_release()
     if connection.endpoint.live == 0 and connection.endpoint.on_empty is not None:
         connection.endpoint.on_empty()
+
+
+cdef void wake_end(Connection connection):
+    waiters, connection.end_waiters = connection.end_waiters, None
+    for waiter in waiters or ():
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 cdef int lose_connection(Connection connection) except -1:
@@ -195,7 +207,7 @@ cdef int lose_connection(Connection connection) except -1:
         become(connection, CLOSED)
     if not connection.close_received and not connection.close_sent:
         connection.code = 1006
-    connection.inbox = connection.leftover = connection.drain_waiters = None
+    connection.inbox = connection.leftover = connection.drain_waiters = connection.end_waiters = None
     connection.address = connection.remote_address
     connection.transport = None
     connection.context = None

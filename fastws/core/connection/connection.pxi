@@ -102,6 +102,8 @@ cdef class Connection:
     cdef bytearray leftover    # bytes not parsed because the inbox is full
     cdef bytes pong            # to be answered when the peer reads again
     cdef dict drain_waiters    # future -> None, in the order in which they came, or None
+    cdef dict end_waiters      # likewise, of those who wait for our release
+    cdef ClientConnection client   # who awaits our messages, where no handlers are called; or None
     # What the peer asked for
     cdef readonly str path
     cdef readonly str subprotocol
@@ -226,6 +228,8 @@ cdef class Connection:
         cdef outlet_t *outlet = &self.outlet
         if hub.orphaned or fastws_forked:
             came_back()
+        if self.client is not None:
+            self.client.tell()
         hub.current = outer
         if self.entered:
             exit_context(self)
@@ -328,7 +332,7 @@ cdef class Connection:
         self.last_message = self.hub.now
         handler = self.endpoint.on_text_message if kind == EVENT_TEXT else self.endpoint.on_binary_message
         if handler is None:
-            return drop_unhandled(self, kind)
+            return take_unhandled(self, kind, payload)
         return post(self, handler, payload, None)
 
     cdef int control(self, int kind, bytes payload) except -1:
@@ -344,6 +348,8 @@ cdef class Connection:
             handler = self.endpoint.on_pong
         if handler is not None and self.state == OPEN and not self.failing:
             post(self, handler, payload, None)
+        elif self.client is not None and kind == EVENT_PONG:
+            self.client.answer_pings(payload)
         return 0
 
     cdef void send_pong(self, bytes payload):
@@ -525,6 +531,20 @@ cdef class Connection:
             if self.drain_waiters is not None:
                 self.drain_waiters.pop(waiter, None)
 
+    async def wait_closed(self):
+        check_thread(self.hub, "connection.wait_closed")
+        if self.released or self.state == CONNECTING:
+            return
+        waiter = self.hub.loop.create_future()
+        if self.end_waiters is None:
+            self.end_waiters = {}
+        self.end_waiters[waiter] = None
+        try:
+            await waiter
+        finally:
+            if self.end_waiters is not None:
+                self.end_waiters.pop(waiter, None)
+
     @property
     def dropped(self):
         return self.outlet.dropped
@@ -539,10 +559,12 @@ cdef class Connection:
 
     def broadcast_text(self, text, *, exclude=None, overflow=None, key=None):
         check_thread(self.hub, "connection.broadcast_text")
+        check_served(self.endpoint, "connection.broadcast_text")
         return broadcast_at(self.endpoint, OP_TEXT, text, exclude, overflow, key)
 
     def broadcast_binary(self, data, *, exclude=None, overflow=None, key=None):
         check_thread(self.hub, "connection.broadcast_binary")
+        check_served(self.endpoint, "connection.broadcast_binary")
         return broadcast_at(self.endpoint, OP_BINARY, data, exclude, overflow, key)
 
     def store(self, name):

@@ -19,8 +19,15 @@ cdef inline int post(Connection connection, HandlerCall handler, object first, o
     return 0
 
 
+cdef int take_unhandled(Connection connection, int kind, object payload) except -1:
+    """A message that no handler wants: it is awaited, or dropped."""
+    if connection.client is not None:
+        return connection.client.put(payload)
+    return drop_unhandled(connection, kind)
+
+
 cdef int drop_unhandled(Connection connection, int kind) except -1:
-    """A message that no handler wants; the first of its kind is told of."""
+    """Count it; the first of its kind is told of."""
     cdef Endpoint endpoint = connection.endpoint
     endpoint.unhandled += 1
     if not endpoint.told_unhandled & (1 << kind):

@@ -6,6 +6,7 @@ cdef class Endpoint:
     cdef readonly Hub hub
     cdef readonly str name
     cdef readonly str path     # where clients connect, as it was written
+    cdef readonly bint is_client   # its connections are those of clients: no push to a service or a group is for them
     cdef Target target         # what other nodes know it by, where there are any
     cdef readonly Members members
     cdef tuple owners          # the class and the instance that users know it by
@@ -41,12 +42,14 @@ cdef class Endpoint:
     cdef readonly uint64_t unhandled   # messages that no handler wanted
     cdef int told_unhandled            # the kinds of which that was said, a bit each
 
-    def __cinit__(self, Hub hub not None, service, options, int kernel_backlog=0, bint inherits_kernel_backlog=True):
+    def __cinit__(self, Hub hub not None, service, options, int kernel_backlog=0, bint inherits_kernel_backlog=True, *,
+                  bint client=False):
         if service.upgrade_path is None:
             raise ConfigurationError(f"{service.name} serves no WebSocket; annotate it with @ws.upgrade_path")
         path_names = service.upgrade_path.names
         self.hub = hub
         self.name = service.name
+        self.is_client = client
         self.path = service.upgrade_path.text
         self.members = Members()
         self.path_len = len(path_names)
@@ -62,10 +65,16 @@ cdef class Endpoint:
         for seconds in (self.ping_interval, self.ping_timeout, self.idle_timeout, self.close_timeout):
             hub.need_resolution(seconds)
         self.owners = (service.cls, service.instance)
-        hub.endpoints.add(self)
-        hub.offer(self)
-        if hub.node is not None:
-            hub.node.enter_service(self)
+        if client:
+            hub.client_endpoints.add(self)
+        else:
+            self._be_served()
+
+    cdef _be_served(self):
+        self.hub.endpoints.add(self)
+        self.hub.offer(self)
+        if self.hub.node is not None:
+            self.hub.node.enter_service(self)
 
     cdef _take_limits(self, upgrade):
         self.max_message_size = upgrade.max_message_size

@@ -91,11 +91,19 @@ cdef Delivery broadcast(str function, uint8_t opcode, object message, object to,
     cdef Endpoint endpoint = current_endpoint(function) if to is None else None
     cdef list endpoints
     if endpoint is not None:
+        check_served(endpoint, function)
         return broadcast_at(endpoint, opcode, message, exclude, overflow, key)
     endpoints = endpoints_of(to, function)
     if len(endpoints) == 1:
         return broadcast_at(<Endpoint>endpoints[0], opcode, message, exclude, overflow, key)
     return broadcast_at_all(list(endpoints), opcode, message, exclude, overflow, key)
+
+
+cdef inline int check_served(Endpoint endpoint, str function) except -1:
+    """Refuse what is for the clients of a server."""
+    if endpoint.is_client:
+        raise ClientRoleError(function)
+    return 0
 
 
 cdef inline Delivery broadcast_at(Endpoint endpoint, uint8_t opcode, object message, object exclude, object overflow,
@@ -138,6 +146,7 @@ cdef inline Hub hub_caught_up(str function):
 cdef int store(Connection connection, object name) except -1:
     cdef Hub hub = connection.hub
     cdef Connection earlier
+    check_served(connection.endpoint, "store_connection")
     name = own_name(name, "connection")
     if hub.node is not None:
         hub.node.catch_up()
@@ -199,6 +208,7 @@ cdef int join(Connection connection, object name) except -1:
     cdef Hub hub = connection.hub
     cdef Group group
     cdef Py_ssize_t place
+    check_served(connection.endpoint, "add_connection_to_group")
     name = own_name(name, "group")
     if hub.node is not None:
         hub.node.catch_up()

@@ -62,6 +62,7 @@ cdef class Hub:
     cdef readonly bint orphaned  # this process was forked from the one that has the loop
     cdef object base_context   # what was current when serving began; handlers run in copies of it
     cdef Py_ssize_t users      # servers and clients that hold this hub
+    cdef Py_ssize_t servers    # of these, servers
     cdef list on_loop_closed   # what to call should the loop be closed under them
     # Receiving
     cdef uint8_t *receive_ptr
@@ -115,6 +116,7 @@ cdef class Hub:
     cdef readonly dict groups  # name -> Group
     cdef readonly dict stored  # name -> Connection
     cdef set endpoints         # of all services that are served here
+    cdef set client_endpoints  # of all clients here
     cdef dict services         # id of the class or instance that is served -> list of its Endpoints
     cdef readonly object retired  # OrderedDict of the names of removed groups: its oldest leaves in one step, a dict's does not
     cdef public Node node      # this one among others, or None
@@ -145,6 +147,7 @@ cdef class Hub:
         self.flush_callback = self._flush
         self.on_loop_closed = []
         self.endpoints = set()
+        self.client_endpoints = set()
         self.to_end = []
         self.backlog_changed = set()
         link_init(&self.backlogs, NULL)
@@ -366,6 +369,7 @@ cdef class Hub:
         return self.last_id
 
     cdef int withdraw(self, Endpoint endpoint) except -1:
+        self.client_endpoints.discard(endpoint)
         self.endpoints.discard(endpoint)
         for owner in endpoint.owners:
             endpoints = self.services.get(identity(owner))
@@ -433,17 +437,18 @@ cdef class Hub:
         if self.orphaned:
             raise ForkedProcessError(function)
 
-    def attach(self, on_loop_closed=None):
+    def attach(self, on_loop_closed=None, *, bint client=False):
         """Count one more server or client on this loop, to be called if the loop is closed before it detaches."""
         if self.users == 0:
             hubs.setdefault(self.thread_id, []).append(self)
         self.users += 1
+        self.servers += not client
         if on_loop_closed is not None:
             self.on_loop_closed.append(on_loop_closed)
         guard_close(self.loop)
 
-    def detach(self, endpoints=(), on_loop_closed=None):
-        """Count one less, which served these; with the last the registries are emptied.
+    def detach(self, endpoints=(), on_loop_closed=None, *, bint client=False):
+        """Count one less, which served these; with the last server the registries are emptied.
 
         Returns the task to wait for, or None.
         """
@@ -454,6 +459,9 @@ cdef class Hub:
         if on_loop_closed is not None:
             self.on_loop_closed.remove(on_loop_closed)
         self.users -= 1
+        self.servers -= not client
+        if not self.servers:
+            self.forget_names()
         if self.users:
             return None
         self.retire()
@@ -475,6 +483,11 @@ cdef class Hub:
             self.spare_chunk = NULL
         senders_end(&self.senders)
         self.queue.clear()
+        self.client_endpoints.clear()
+        return self.forget_names()
+
+    cdef int forget_names(self) except -1:
+        """Nothing is served any more."""
         self.groups.clear()
         self.stored.clear()
         self.services.clear()
@@ -488,13 +501,13 @@ cdef class Hub:
         callbacks, self.on_loop_closed = self.on_loop_closed, []
         for callback in callbacks:
             do_safely(callback)
-        for endpoint in list(self.endpoints):
+        for endpoint in [*self.endpoints, *self.client_endpoints]:
             for connection in (<Endpoint>endpoint).members.snapshot():
                 lose(<Connection>connection)
         for connection in list(self.ending):
             lose(<Connection>connection)
         forget_dirty(self)
-        self.users = 0
+        self.users = self.servers = 0
         self.parked = None
         if parked is not None:
             parked.task._log_destroy_pending = False  # it only waits, and is ours
@@ -506,4 +519,5 @@ cdef class Hub:
         if parked is None:
             return None
         parked.retire()
+        parked.task._log_destroy_pending = False  # it only waits, and is ours: nobody has to wait for it
         return parked.task

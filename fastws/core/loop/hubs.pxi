@@ -19,15 +19,19 @@ cdef Hub hub_of_loop(list found, object loop):
 cdef Hub hub_here(str function):
     """The hub that serves in this thread: the only one, or where there are more loops that of the one that runs."""
     cdef list found = None if fastws_forked else hubs.get(PyThread_get_thread_ident())
-    cdef Hub hub
-    if found is None:
+    cdef Hub hub = None
+    if found is not None:
+        hub = <Hub>found[0] if len(found) == 1 else hub_of_loop(found, asyncio._get_running_loop())
+    if hub is None or not hub.servers:
         raise wrong_place(function) or NotServingError(function)
-    if len(found) == 1:
-        return <Hub>found[0]
-    hub = hub_of_loop(found, asyncio._get_running_loop())
-    if hub is None:
-        raise NotServingError(function)
     return hub
+
+
+cdef bint one_serves(list found):
+    for hub in found or ():
+        if (<Hub>hub).servers:
+            return True
+    return False
 
 
 cdef inline object identity(object owner):
@@ -38,9 +42,12 @@ cdef inline object identity(object owner):
 cdef object wrong_place(str function):
     """The error where servers run in other threads only, or in the process that this one was forked from; or None."""
     notice_fork()
-    if PyThread_get_thread_ident() in hubs:
+    if one_serves(hubs.get(PyThread_get_thread_ident())):
         return None
-    return WrongThreadError(function) if hubs else ForkedProcessError(function) if has_left else None
+    for found in list(hubs.values()):
+        if one_serves(found):
+            return WrongThreadError(function)
+    return ForkedProcessError(function) if has_left else None
 
 
 cdef inline int check_thread(Hub hub, str function) except -1:

@@ -315,14 +315,19 @@ cdef Delivery deliver(Connection connection, uint8_t opcode, object message, obj
 # ---------------------------------------------------------------------------------------------------------------------
 # Masking keys of a client (5.3: "derived from a strong source of entropy")
 
+cdef enum:
+    KEY_POOL_LEN = 4096        # bytes that are fetched at once
+
 cdef bytes key_pool = b""
 cdef Py_ssize_t key_pos = 0
 
 
 cdef uint32_t masking_key() except? 0:
     global key_pool, key_pos
-    if key_pos + 4 > len(key_pool):
-        key_pool = os.urandom(4096)
+    # A child of a fork has its parent's pool, and must not mask with what that is going to mask with
+    if key_pos + 4 > PyBytes_GET_SIZE(key_pool) or fastws_forked:
+        notice_fork()
+        key_pool = os.urandom(KEY_POOL_LEN)
         key_pos = 0
     key_pos += 4
     return fastws_mask_load(<const uint8_t *>PyBytes_AS_STRING(key_pool) + key_pos - 4)
