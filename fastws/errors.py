@@ -21,6 +21,7 @@
     │   └── OpenTimeoutError            (TimeoutError) it takes longer than `open_timeout`
     ├── ConnectionClosed                a client sends or receives on a connection that has ended
     ├── ConcurrentReceiveError          (RuntimeError) two tasks receive at once
+    ├── LoadError                       (RuntimeError) `fastws bench` has no answer
     ├── ClientRoleError                 (RuntimeError) called on a client's connection, and only a server's has it
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
@@ -49,6 +50,7 @@ __all__ = [
     "HandshakeError",
     "InvalidHandshake",
     "InvalidStatus",
+    "LoadError",
     "NoCurrentConnectionError",
     "NotServingError",
     "OpenTimeoutError",
@@ -344,3 +346,7 @@ class ConcurrentReceiveError(FastWSError, RuntimeError):
 
     def __str__(self) -> str:
         return "another task receives from this connection already; have one task receive, and hand on what comes"
+
+
+class LoadError(FastWSError, RuntimeError):
+    """What `fastws bench` was asked has no answer; the message says why."""

@@ -90,12 +90,14 @@ class Crowd:
         seconds: how long it took to open them.
     """
 
-    def __init__(self, plan: Plan, dialer: Dialer, listener: object, numbers: Sequence[int]) -> None:
+    def __init__(
+        self, plan: Plan, dialer: Dialer, listener_of: Callable[[int], object], numbers: Sequence[int]
+    ) -> None:
         self.opened: dict[int, ws.Connection] = {}
         self.seconds = 0.0
         self._plan = plan
         self._dialer = dialer
-        self._listener = listener
+        self._listener_of = listener_of
         self._numbers = numbers
         self._subscriptions = plan.subscriptions
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -124,7 +126,7 @@ class Crowd:
 
     async def _open(self, number: int, prepare: Callable[[int, ws.Connection], None]) -> None:
         async with self._turns:
-            connection = await self._dialer.open(self._listener, number)
+            connection = await self._dialer.open(self._listener_of(number), number)
         if connection is not None:
             self.opened[number] = connection
             prepare(number, connection)

@@ -36,6 +36,7 @@ class Receiver:
         closed: how those ended that have, by close code.
         latencies: from when a delivery was due until it came.
         highest: the highest number that came.
+        count: deliveries that count.
         foreign: how many messages came in which there is no number, and `first_foreign` the first of them, shortened.
         all_heard: set once each of those in `streams` has had something, or has ended.
     """
@@ -51,6 +52,7 @@ class Receiver:
         self.closed: dict[ws.Connection, int] = {}
         self.reading = Reading()
         self.highest = -1
+        self.count = 0
         self.foreign = 0
         self.first_foreign = ""
         self.all_heard = asyncio.Event()
@@ -98,6 +100,7 @@ class Receiver:
             stream.next = seq + stream.step
         elif not self._take_unexpected(connection, stream, seq):
             return
+        self.count += 1
         self.reading.last = moment
         if self._due is not None:
             self.latencies.note(moment - self._due)
@@ -146,12 +149,33 @@ class Receiver:
         if not self._unheard:
             self.all_heard.set()
 
-    def is_complete(self, end: int) -> bool:
-        """Whether all that are there have had everything before this number."""
-        return all(
-            connection in self.closed or not (stream.behind(end) or stream.lost())
-            for connection, stream in self.streams.items()
-        )
+
+class Stalled:
+    """A listener that reads nothing, until it may: its first message is not handled to the end, and holds up all others.
+
+    Attributes:
+        closed: how those ended that have, by close code.
+        may_read: set when they are to read again, so that it shows how they have ended.
+    """
+
+    def __init__(self) -> None:
+        self.closed: dict[ws.Connection, int] = {}
+        self.may_read = asyncio.Event()
+
+    @ws.on_text_message
+    async def text_came(self) -> None:
+        """Handle nothing yet."""
+        await self.may_read.wait()
+
+    @ws.on_binary_message
+    async def binary_came(self) -> None:
+        """Handle nothing yet."""
+        await self.may_read.wait()
+
+    @ws.on_close
+    def ended(self, connection: ws.Connection, code: int) -> None:
+        """Note how a connection ended."""
+        self.closed[connection] = code
 
 
 class Reading:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
+from ..load.arguments import add_bench
 from ..options import ServeOptions, ServerOptions
 from ..version import __version__
 from .telling import WAIT_TIMEOUT
@@ -45,7 +46,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     Returns:
         `command`. Of "run" `services`, `reload`, `workers`, `log_level`, `fd` (None if not given) and those options of
-        the server that were given; of the others `pid` and `timeout`.
+        the server that were given; of "bench" the fields of `load.plan.Plan`; of the others `pid` and `timeout`.
     """
     given = _make_parser().parse_args(arguments)
     if given.command != "run":
@@ -79,6 +80,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_limits(run.add_argument_group("limits"))
     for telling in _TELLING:
         _add_telling(commands.add_parser, *telling)
+    add_bench(commands.add_parser)
     return parser
 
 

@@ -1,0 +1,46 @@
+"""One of several processes that ask a question together: `python -m fastws.load.child`; see `processes`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from ..errors import ConfigurationError, LoadError
+from .command import run
+from .plan import Plan
+from .processes import ask_here
+from .run import Snapshot
+
+
+async def _main() -> None:
+    lines = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+
+    async def together(value: float) -> float:
+        _say(say=value)
+        return float(json.loads(await lines.readline())["agreed"])
+
+    part = json.loads(await lines.readline())
+    plan = Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in part["plan"].items()})
+    try:
+        found = await ask_here(plan, range(part["start"], part["stop"]), together, _show)
+    except ConfigurationError as error:
+        _say(refused=str(error))
+    except LoadError as error:
+        _say(failed=str(error))
+    else:
+        _say(found=found.to_values())
+
+
+def _show(snapshot: Snapshot) -> None:
+    _say(at=vars(snapshot))
+
+
+def _say(**values: Any) -> None:
+    print(json.dumps(values), flush=True)
+
+
+if __name__ == "__main__":
+    run(_main())
