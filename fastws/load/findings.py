@@ -9,7 +9,7 @@ from .recording import add
 
 __all__ = ["Findings"]
 
-_GREATEST: Final = frozenset({"seconds", "sent", "opening_seconds", "busiest", "reading_share", "is_closed_loop"})
+_GREATEST: Final = frozenset({"seconds", "sent", "opening_seconds", "busiest", "reading_share", "reading_time", "is_closed_loop"})
 _LEAST: Final = frozenset({"earliest"})
 _NUMBERED: Final = frozenset({"latencies", "lateness", "refused", "closed", "stalled_closed"})
 
@@ -40,6 +40,7 @@ class Findings:
         lateness: by how much messages were sent late.
         busiest: the share of a core that the generator took, in its busiest second.
         reading_share: likewise in the time between the first and the last delivery of a message.
+        reading_time: how long that is on average, in seconds.
         is_closed_loop: latencies begin when a message was sent, which was when an earlier one was answered.
     """
 
@@ -66,6 +67,7 @@ class Findings:
     lateness: dict[int, int] = field(default_factory=dict)
     busiest: float = 0.0
     reading_share: float = 0.0
+    reading_time: float = 0.0
     is_closed_loop: bool = False
 
     def include(self, other: Findings) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Effort", "bottlenecks"]
 
 _BUSY: Final = 0.9  # of a core, from which on there is no saying who was waiting for whom
+_NOTICEABLE: Final = 0.001  # seconds: less is what a turn of an event loop takes
 _PART: Final = 0.2  # of the latency at the same percentile, from which on the sender's own lateness counts
 
 
@@ -40,12 +41,12 @@ def bottlenecks(findings: Findings) -> list[str]:
     found = []
     if findings.busiest >= _BUSY:
         found.append(f"it took {findings.busiest:.0%} of a core in its busiest second")
-    if findings.reading_share >= _BUSY:
+    if findings.reading_share >= _BUSY and findings.reading_time >= _NOTICEABLE:
         found.append(
-            f"it was busy for {findings.reading_share:.0%} of the time between the first and the last delivery of a "
-            f"message, so they waited for it"
+            f"it was busy for {findings.reading_share:.0%} of the {findings.reading_time * 1000:.3g} ms between the first "
+            f"and the last delivery of a message: they waited for it"
         )
-    late, latency = percentile(findings.lateness, 99), percentile(findings.latencies, 99)
-    if late and late >= _PART * latency:
-        found.append(f"one message in a hundred left it {late / 1000:.3g} ms late, beside a p99 of {latency / 1000:.3g} ms")
+    late, latency = (percentile(times, 99) / 1e6 for times in (findings.lateness, findings.latencies))
+    if late >= max(_NOTICEABLE, _PART * latency):
+        found.append(f"one message in a hundred left it {late * 1000:.3g} ms late, beside a p99 of {latency * 1000:.3g} ms")
     return found

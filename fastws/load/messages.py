@@ -237,6 +237,7 @@ class Messages:
             lateness=self.lateness.total(),
             busiest=self._effort.busiest if self._effort is not None else 0.0,
             reading_share=receiver.reading.share,
+            reading_time=receiver.reading.mean,
         )
         for connection, stream in receiver.streams.items():
             self._count(found, connection, stream)

@@ -183,19 +183,22 @@ class Reading:
 
     Attributes:
         last: when the last delivery came.
+        count: of messages.
+        seconds: that all of them took together.
     """
 
     def __init__(self) -> None:
-        self.last = 0.0
-        self._first = self._cpu = 0.0
-        self._time = self._busy = 0.0
+        self.last = self.seconds = 0.0
+        self.count = 0
+        self._first = self._cpu = self._busy = 0.0
 
     def begin(self, moment: float) -> None:
         """Begin with a message, and have done with the one before it."""
         cpu = time.process_time()
         taken = self.last - self._first
         if self._first and taken > 0:
-            self._time += taken
+            self.count += 1
+            self.seconds += taken
             # Behind the last delivery there was nothing to do
             self._busy += min(taken, cpu - self._cpu)
         self._first = self.last = moment
@@ -204,4 +207,9 @@ class Reading:
     @property
     def share(self) -> float:
         """The share of that time that was ours."""
-        return self._busy / self._time if self._time else 0.0
+        return self._busy / self.seconds if self.seconds else 0.0
+
+    @property
+    def mean(self) -> float:
+        """How long it takes to read all deliveries of a message, in seconds."""
+        return self.seconds / self.count if self.count else 0.0
