@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 try:
     from . import http, ws
 except ModuleNotFoundError as error:
@@ -12,13 +14,23 @@ except ModuleNotFoundError as error:
         "installed fastws from another directory"
     ) from None
 from .errors import (
+    ClientRoleError,
+    ConcurrentReceiveError,
     ConfigurationError,
+    ConnectError,
+    ConnectionClosed,
+    DialError,
     FastWSError,
     ForkedProcessError,
     GroupRemovedError,
     HandlerError,
+    InvalidHandshake,
+    InvalidStatus,
     NoCurrentConnectionError,
     NotServingError,
+    OpenTimeoutError,
+    ProxyError,
+    RedirectError,
     StartError,
     WrongThreadError,
 )
@@ -26,19 +38,50 @@ from .process.run import run
 from .server.server import Server, serve
 from .version import __version__ as __version__
 
+if TYPE_CHECKING:
+    from .client.connect import ClientConnection, connect
+
 __all__ = [
+    "ClientConnection",
+    "ClientRoleError",
+    "ConcurrentReceiveError",
     "ConfigurationError",
+    "ConnectError",
+    "ConnectionClosed",
+    "DialError",
     "FastWSError",
     "ForkedProcessError",
     "GroupRemovedError",
     "HandlerError",
+    "InvalidHandshake",
+    "InvalidStatus",
     "NoCurrentConnectionError",
     "NotServingError",
+    "OpenTimeoutError",
+    "ProxyError",
+    "RedirectError",
     "Server",
     "StartError",
     "WrongThreadError",
+    "connect",
     "http",
     "run",
     "serve",
     "ws",
 ]
+
+# What a server has no use of is loaded when somebody asks for it.
+_LAZY = {"ClientConnection": "client.connect", "connect": "client.connect"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

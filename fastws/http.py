@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from .errors import ConfigurationError
+from .handshake.mappings import Cookies, Headers, Query
 from .http1.cors import Cors
 from .http1.files import Files
-from .http1.request import Cookies, Headers, Query, Request
+from .http1.request import Request
 from .http1.response import HeadersInput, Refuse, Response, check_headers
 from .service.marks import mark_class, mark_method
 from .service.paths import check_path

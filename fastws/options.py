@@ -1,8 +1,9 @@
 """Every option: its name, its type, its default and its check, each on one line.
 
-`ServeOptions` lists those of `serve` and `run`, `UpgradePathOptions` those of `ws.upgrade_path`. Everything else comes
-from these lines: the typed keywords and what `help()` shows of them, the defaults of the command, and the checked
-options that the server and the core read as attributes (`ServerOptions`, `UpgradeOptions`).
+`ServeOptions` lists those of `serve` and `run`, `UpgradePathOptions` those of `ws.upgrade_path`, `ConnectOptions` those
+of `connect`. Everything else comes from these lines: the typed keywords and what `help()` shows of them, the defaults
+of the command, and the checked options that servers, clients and the core read as attributes (`ServerOptions`,
+`UpgradeOptions`, `ClientOptions`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import reprlib
 import socket
 import ssl as ssllib
 import sys
-from collections.abc import Callable, Iterable
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, TypedDict, TypeVar, get_type_hints
 
 from ._speedups import OVERFLOWS, check_close_code
@@ -22,7 +24,7 @@ from .backplane.base import Backplane
 from .errors import ConfigurationError
 from .handshake.fields import is_token, normal_origin
 
-__all__ = ["AUTO", "ServeOptions", "ServerOptions", "UpgradeOptions", "UpgradePathOptions", "takes"]
+__all__ = ["AUTO", "ClientOptions", "ConnectOptions", "ServeOptions", "ServerOptions", "UpgradeOptions", "UpgradePathOptions", "takes"]
 
 _Path = str | os.PathLike[str]
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -176,6 +178,96 @@ def _cluster(value: Any) -> str:
     return value
 
 
+# What the handshake says itself.
+_OF_HANDSHAKE: Final = re.compile(r"(?i)connection|upgrade|content-length|transfer-encoding|origin|sec-websocket-.*")
+
+
+def _pairs(value: object, what: str) -> list[tuple[str, str]]:
+    pairs = list(value.items()) if isinstance(value, Mapping) else value
+    if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):
+        raise _UnfitError(f"give {what}, a mapping or pairs of strings")
+    found = []
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            raise _UnfitError(f"give {what}, a mapping or pairs of strings", pair)
+        found.append(pair)
+    return found
+
+
+def _headers(value: object) -> tuple[tuple[str, str], ...]:
+    pairs = _pairs(value, "header fields")
+    for name, text in pairs:
+        if not is_token(name):
+            raise _UnfitError("the name of a header field is a token: letters, digits and some signs", name)
+        if _OF_HANDSHAKE.fullmatch(name):
+            raise _UnfitError("the handshake says that itself; subprotocols, origin and compression are options", name)
+        if not _is_field_value(text):
+            raise _UnfitError("the value of a header field is Latin-1 without control characters", name)
+    return tuple(pairs)
+
+
+def _is_field_value(text: str) -> bool:
+    # A line break would end the field and begin one of somebody else's
+    return all(character == "\t" or (" " <= character <= "\xff" and character != "\x7f") for character in text)
+
+
+def _cookies(value: object) -> tuple[tuple[str, str], ...]:
+    pairs = _pairs(value, "cookies")
+    for name, text in pairs:
+        if not is_token(name):
+            raise _UnfitError("the name of a cookie is a token: letters, digits and some signs", name)
+        if not re.fullmatch(r'[!#-+\--:<-\[\]-~]*|"[!#-+\--:<-\[\]-~]*"', text):
+            raise _UnfitError("the value of a cookie is ASCII without blanks, commas, semicolons and the like", name)
+    return tuple(pairs)
+
+
+def _auth(value: Any) -> tuple[str, str]:
+    pair = isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, str) for part in value)
+    if not pair or ":" in value[0] or not all(map(_is_field_value, "".join(value).encode().decode("latin-1"))):
+        # Not the value itself, which has the password
+        raise _UnfitError("give a user, which has no colon, and a password", "...")
+    user, password = value
+    return user, password
+
+
+def _local_address(value: Any) -> tuple[str, int]:
+    if not isinstance(value, tuple) or len(value) != 2 or not isinstance(value[0], str) or value[1] not in range(65536):
+        raise _UnfitError('give a host and a port of this machine, such as ("192.0.2.1", 0)')
+    host, port = value
+    return host, port
+
+
+def _context(value: Any) -> ssllib.SSLContext:
+    if not isinstance(value, ssllib.SSLContext):
+        raise _UnfitError("give an ssl.SSLContext")
+    return value
+
+
+def _proxy(value: Any) -> Any:
+    if value is not None and value is not True and not isinstance(value, str):
+        raise _UnfitError("give True for that of the environment, None for none, or the URL of one")
+    return value
+
+
+def _stream(value: Any) -> socket.socket:
+    if not isinstance(value, socket.socket) or value.type != socket.SOCK_STREAM:
+        raise _UnfitError("give a connected stream socket")
+    return value
+
+
+def _socket_path(value: Any) -> str:
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else ""
+    if not isinstance(path, str) or not path or "\0" in path[1:]:
+        raise _UnfitError("give the path of a socket")
+    return path
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise _UnfitError("give a name")
+    return value
+
+
 # --- The options.
 
 
@@ -249,6 +341,38 @@ class UpgradePathOptions(TypedDict, total=False):
     compression_window_bits: Annotated[int | None, Option(None, _or_none(_between(9, 15)))]
 
 
+class ConnectOptions(TypedDict, total=False):
+    """The options of `connect`."""
+
+    subprotocols: Annotated[Iterable[str], Option((), _subprotocols)]
+    headers: Annotated[Mapping[str, str] | Iterable[tuple[str, str]], Option((), _headers)]
+    origin: Annotated[str | None, Option(None, _or_none(_origin))]
+    cookies: Annotated[Mapping[str, str] | Iterable[tuple[str, str]], Option((), _cookies)]
+    auth: Annotated[tuple[str, str] | None, Option(None, _or_none(_auth))]
+    ssl: Annotated[ssllib.SSLContext | None, Option(None, _or_none(_context))]
+    server_hostname: Annotated[str | None, Option(None, _or_none(_text))]
+    proxy: Annotated[bool | str | None, Option(True, _proxy)]
+    max_redirects: Annotated[int, Option(5, _between(0, 100))]
+    unix: Annotated[_Path | None, Option(None, _or_none(_socket_path))]
+    local_addr: Annotated[tuple[str, int] | None, Option(None, _or_none(_local_address))]
+    sock: Annotated[socket.socket | None, Option(None, _or_none(_stream))]
+    open_timeout: Annotated[float | None, Option(10.0, _seconds_or_off)]
+    close_timeout: Annotated[float, Option(10.0, _seconds)]
+    ping_interval: Annotated[float | None, Option(20.0, _seconds_or_off)]
+    ping_timeout: Annotated[float | None, Option(20.0, _seconds_or_off)]
+    idle_timeout: Annotated[float | None, Option(None, _seconds_or_off)]
+    max_message_size: Annotated[int, Option(1 << 20, _number_of("bytes"))]
+    max_fragments: Annotated[int, Option(1 << 17, _number_of("frames"))]
+    max_queue: Annotated[int, Option(16, _number_of("messages"))]
+    max_backlog: Annotated[int, Option(1 << 20, _number_of("bytes"))]
+    high_water: Annotated[int | None, Option(None, _or_none(_number_of("bytes")))]
+    overflow: Annotated[str, Option("close", _overflow)]
+    compression: Annotated[str | None, Option("shared", _compression)]
+    compression_threshold: Annotated[int, Option(256, _between(0, sys.maxsize))]  # bytes
+    compression_level: Annotated[int, Option(6, _between(1, 9))]
+    compression_window_bits: Annotated[int | None, Option(None, _or_none(_between(9, 15)))]
+
+
 class _Checked:
     """Options after their check, each an attribute; the class has the defaults.
 
@@ -290,9 +414,10 @@ class _Checked:
         try:
             return self._declared[name].check(value)
         except _UnfitError as error:
-            raise self._wrong(name, error.values[0] if error.values else value, str(error)) from None
+            raise self.wrong(name, error.values[0] if error.values else value, str(error)) from None
 
-    def _wrong(self, name: str, value: object, remedy: str) -> ConfigurationError:
+    def wrong(self, name: str, value: object, remedy: str) -> ConfigurationError:
+        """Return the error that says what is wrong with an option, and what to give."""
         return ConfigurationError(f"{self._where}{name}={reprlib.repr(value)}: {remedy}")
 
 
@@ -320,7 +445,7 @@ class ServerOptions(_Checked, declared=ServeOptions):
 
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:
-            raise self._wrong(name, getattr(self, name), f"give {what}")
+            raise self.wrong(name, getattr(self, name), f"give {what}")
 
     def _check_tls(self) -> None:
         if self.ssl is not None:
@@ -342,15 +467,59 @@ class UpgradeOptions(_Checked, declared=UpgradePathOptions, where="ws.upgrade_pa
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        settled = {}
-        if self.high_water is None:
-            settled["high_water"] = max(1, self.max_backlog // 2)
-        elif self.high_water > self.max_backlog:
-            raise self._wrong("high_water", self.high_water, f"give no more than max_backlog, {self.max_backlog}")
-        if self.compression_window_bits is None:
-            # One window that all share may be the largest; one per connection has to be paid for each
-            settled["compression_window_bits"] = 12 if self.compression == "dedicated" else 15
-        vars(self).update(settled)
+        vars(self).update(_settle(self))
+
+
+def _settle(options: Any) -> dict[str, Any]:
+    """Return what follows from other options, where those that say it are not given."""
+    settled = {}
+    if options.high_water is None:
+        settled["high_water"] = max(1, options.max_backlog // 2)
+    elif options.high_water > options.max_backlog:
+        raise options.wrong("high_water", options.high_water, f"give no more than max_backlog, {options.max_backlog}")
+    if options.compression_window_bits is None:
+        # One window that all share may be the largest; one per connection has to be paid for each
+        settled["compression_window_bits"] = 12 if options.compression == "dedicated" else 15
+    return settled
+
+
+class ClientOptions(_Checked, declared=ConnectOptions, where="connect: "):
+    """The options of a client; `connect` says what they mean.
+
+    Attributes:
+        headers: all header fields, those that `cookies` and `auth` make, too.
+        high_water: a number, also where none was given.
+        compression_window_bits: likewise.
+        overflow_code, max_message_rate, slow_handler_time: what the core wants to know and no client has to say.
+    """
+
+    overflow_code: Final = 1008
+    max_message_rate: Final = None
+    slow_handler_time: Final = 0.1  # seconds
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        if self.sock is not None and self.unix is not None:
+            raise ConfigurationError("connect: sock and unix are two ways to a server; give one of them")
+        vars(self).update(_settle(self), headers=self._all_headers())
+
+    def _all_headers(self) -> tuple[tuple[str, str], ...]:
+        headers: list[tuple[str, str]] = list(self.headers)
+        names = {name.lower() for name, _ in headers}
+        if self.cookies:
+            if "cookie" in names:
+                raise ConfigurationError("connect: cookies and the header Cookie say the same; give one of them")
+            headers.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self.cookies)))
+        if self.auth is not None:
+            if "authorization" in names:
+                raise ConfigurationError("connect: auth and the header Authorization say the same; give one of them")
+            headers.append(authorization(self.auth))
+        return tuple(headers)
+
+
+def authorization(auth: tuple[str, str]) -> tuple[str, str]:
+    """Return the header field that says who we are (RFC 7617)."""
+    return "Authorization", f"Basic {b64encode(':'.join(auth).encode()).decode()}"
 
 
 def takes(declared: type) -> Callable[[_F], _F]:

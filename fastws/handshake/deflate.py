@@ -1,8 +1,9 @@
 """permessage-deflate, the negotiation of RFC 7692: the client's offers in, the accepted one out, no I/O.
 
-`negotiate` takes the offers in the order of the client's preference and accepts the first one that can be honoured
-exactly as it stands. The names of parameters speak of client and server; `Deflate`, what the core is given, speaks of
-sending and receiving.
+`negotiate`, of a server, takes the offers in the order of the client's preference and accepts the first one that can be
+honoured exactly as it stands. `offers`, of a client, says what it would like, and after that what it can do; `agree`
+reads what the server chose. The names of parameters speak of client and server; `Deflate`, what the core is given,
+speaks of sending and receiving.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from ..errors import HandshakeError
+from ..errors import HandshakeError, InvalidHandshake
 from .fields import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Deflate", "Options", "negotiate"]
+__all__ = ["Deflate", "Options", "agree", "negotiate", "offers"]
 
 # Window bits that zlib can do.
 SMALLEST: Final = 9
@@ -40,7 +41,7 @@ class Deflate(NamedTuple):
 
     Attributes:
         response: the value of the ``Sec-WebSocket-Extensions`` that accepts it.
-        send_window_bits: 9 to 15, the window that the peer has for what we compress, as a power of two of bytes.
+        send_window_bits: 9 to 15, or 8, for which a client finds no compressor and sends as it is; the window that the peer has for what we compress, as a power of two of bytes.
         receive_window_bits: 9 to 15, likewise for what the peer compresses.
         send_takeover: whether what we compress may refer to earlier messages.
         receive_takeover: whether what the peer compresses may.
@@ -174,3 +175,68 @@ def _accept(parameters: _Parameters, options: Options) -> Deflate | None:
         answer.append(b"client_max_window_bits=%d" % receive_bits)
     # A window of zlib's smallest size holds whatever a client with 256 bytes refers to.
     return Deflate(b"; ".join(answer), send_bits, max(receive_bits, SMALLEST), send_takeover, receive_takeover)
+
+
+# --- The client's side.
+
+
+def offers(options: Options) -> bytes:
+    """Return what a client offers: the value of ``Sec-WebSocket-Extensions``, or nothing.
+
+    First what suits its options, so that no history or a small one is kept; then whatever the server likes better.
+    """
+    if options.compression is None:
+        return b""
+    wanted = [b"permessage-deflate"]
+    if options.compression == "shared":
+        wanted += [b"server_no_context_takeover", b"client_no_context_takeover"]
+    if options.compression_window_bits < LARGEST:
+        wanted.append(b"server_max_window_bits=%d" % options.compression_window_bits)
+    wanted.append(b"client_max_window_bits")
+    plain = b"permessage-deflate; client_max_window_bits"
+    first = b"; ".join(wanted)
+    return first if first == plain else first + b", " + plain
+
+
+def agree(answer: bytes, options: Options) -> Deflate | None:
+    """Read what the server chose of `offers` (RFC 6455 section 4.1, RFC 7692 section 7.1).
+
+    Args:
+        answer: the value of its ``Sec-WebSocket-Extensions``, several lines joined with commas; empty without.
+        options: of the client.
+
+    Raises:
+        InvalidHandshake: it is malformed, or nothing that was offered.
+    """
+    try:
+        chosen = list(_parse(answer))
+    except HandshakeError:
+        raise InvalidHandshake("the Sec-WebSocket-Extensions of the answer is malformed") from None
+    if not chosen:
+        return None
+    if options.compression is None or len(chosen) > 1 or chosen[0][0] != b"permessage-deflate":
+        raise InvalidHandshake(f"the server uses extensions that were not offered: {answer.decode('latin-1')[:200]}")
+    try:
+        return _use(answer, _Answer(chosen[0][1]), options)
+    except ValueError as error:
+        raise InvalidHandshake(f"the server's permessage-deflate is none that was offered: {error}") from None
+
+
+class _Answer(_Offer):
+    """The parameters of an answer: those of an offer, but that each of a window's size has a value (7.1.2)."""
+
+    def __init__(self, parameters: _Parameters) -> None:
+        if (b"client_max_window_bits", None) in parameters:
+            raise ValueError("client_max_window_bits has no value")
+        super().__init__(parameters)
+
+
+def _use(answer: bytes, chosen: _Answer, options: Options) -> Deflate:
+    return Deflate(
+        answer,
+        min(chosen.client_max_window_bits, options.compression_window_bits),
+        max(chosen.server_max_window_bits, SMALLEST),
+        # Nobody minds if we remember less than we may
+        options.compression == "dedicated" and not chosen.client_no_context_takeover,
+        not chosen.server_no_context_takeover,
+    )

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from .._speedups import Connection, Group, Members, check_close_code, hub_of_thread
 from ..backplane.relay import Relay, relay_of
 from ..errors import ConfigurationError, NotServingError, StartError, WrongThreadError
+from ..handshake.mappings import Query, headers_of
 from ..http1.connection import HttpProtocol
-from ..http1.request import Headers, Query
 from ..http1.site import HttpConnection, Site
 from ..logs import Log
 from ..net import forking, kernel_backlog
@@ -228,7 +228,7 @@ class Server:
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = threading.get_ident()
-        self._hub = hub = hub_of_thread(loop, _headers_of, Query)
+        self._hub = hub = hub_of_thread(loop, headers_of, Query)
         hub.attach(self._lose_loop)
         try:
             hub.limit_backlog(self._options.max_total_backlog)
@@ -492,12 +492,6 @@ def _take_note(closing: asyncio.Task[None]) -> None:
 def _note(interrupted: asyncio.Future[int], number: int) -> None:
     if not interrupted.done():
         interrupted.set_result(number)
-
-
-def _headers_of(head: bytes) -> Headers:
-    """Read back what `open_websocket` made of the header fields."""
-    parts = head.split(b"\n")
-    return Headers(list(zip(parts[::2], parts[1::2], strict=True)))
 
 
 @takes(ServeOptions)

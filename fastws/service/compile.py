@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import inspect
     from collections.abc import Iterator
 
-__all__ = ["compile"]
+__all__ = ["compile", "compile_listener"]
 
 # What each event can give, and the type that its handler gets.
 EVENTS: Final[dict[str, dict[str, str]]] = {
@@ -46,6 +46,8 @@ EVENTS: Final[dict[str, dict[str, str]]] = {
     "on_backplane": {"state": "str", "node": "str", "target": "tuple", "missing": "int", "server": "Server"},
 }
 _SERVER_EVENTS: Final = frozenset({"on_start", "on_start_once", "on_stop", "on_backplane"})
+# What no client has
+_OF_SERVERS: Final = _SERVER_EVENTS | {"on_upgrade", "cors"}
 _RESOURCE_ARGUMENTS: Final = {"request": "Request", "headers": "Headers", "body": "bytes", "json": "object"}
 # Names of types that certainly are not each other; any other annotation of an argument is the author's own affair.
 _PLAIN_TYPES: Final = frozenset({"str", "bytes", "int", "float", "bool"})
@@ -86,6 +88,31 @@ def compile(target: object) -> Service:
     resources.extend(_compile_bundle(bundle, cls, base_path, marks.get("cors")) for bundle in bundles)
     options = None if upgrade is None else upgrade.options
     return Service(cls.__name__, cls, instance, base_path, options, upgrade_path, handlers, tuple(resources))
+
+
+def compile_listener(target: object) -> dict[str, Handler]:
+    """Return the handlers of a client's listener, a class whose methods are annotated as those of a service are.
+
+    Args:
+        target: an instance of it.
+
+    Raises:
+        ConfigurationError: whatever is wrong with it.
+    """
+    cls = type(target)
+    if isinstance(target, type):
+        raise ConfigurationError(f"{target.__name__} is a class; a listener is an instance of one: {target.__name__}()")
+    handlers: dict[str, Handler] = {}
+    for name, mark in _flatten(marks_of_methods(cls)):
+        label = f"{cls.__name__}.{name}"
+        if not isinstance(mark.event, str) or mark.event in _OF_SERVERS:
+            raise ConfigurationError(f"{label} has @{mark.decorator}, which is for a server's; a listener has no use of it")
+        _add_handler(handlers, _compile_handler(getattr(target, name), label, mark.event, ()))
+    if not handlers:
+        raise ConfigurationError(
+            f"{reprlib.repr(target)} handles nothing; annotate its methods with @ws.on_text_message and the like"
+        )
+    return handlers
 
 
 def _check_class(

@@ -203,11 +203,13 @@ cdef class Connection:
         cdef Endpoint endpoint = self.endpoint
         cdef Inflater inflater = None
         cdef int bits = extension.send_window_bits
-        cdef Deflater shared = self.hub.shared_deflater(bits, endpoint.deflate_level, endpoint.deflate_threshold)
-        self.outlet.deflater = <PyObject *>shared
+        cdef Deflater shared = self.hub.shared_deflater(max(bits, 9), endpoint.deflate_level, endpoint.deflate_threshold)
+        if bits >= 9:
+            # zlib cannot keep to less: what goes out stays as it is
+            self.outlet.deflater = <PyObject *>shared
         if extension.send_takeover or extension.receive_takeover:
             self.history = History.__new__(History)
-        if extension.send_takeover:
+        if extension.send_takeover and bits >= 9:
             self.history.deflater = Deflater.__new__(Deflater, bits, shared.level, shared.threshold, True)
         if extension.receive_takeover:
             inflater = self.history.inflater = Inflater.__new__(Inflater, extension.receive_window_bits)
