@@ -7,12 +7,12 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 from ..client.connect import connect
-from ..errors import FastWSError, InvalidStatus
+from ..errors import ConnectError, InvalidStatus, OpenTimeoutError
 from .recording import add
 from .timing import Schedule, keep_pace, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .. import ws
     from .plan import Plan
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Crowd", "Dialer"]
 
 _AT_ONCE: Final = 256  # opening handshakes that are under way; more wait for one of these
+_LARGEST: Final = 1 << 30  # bytes of a message, and of what waits for a server that does not read: we are not in the way
 _ENDING: Final = 2.0  # seconds for the closing handshakes at the end
 
 
@@ -49,7 +50,7 @@ class Dialer:
             connection = await connect(self._url, listener, **options)
         except InvalidStatus as error:
             add(self.refused, {error.status: 1})
-        except (FastWSError, OSError, asyncio.TimeoutError) as error:
+        except ConnectError as error:
             add(self.failed, {_name(error): 1})
         else:
             self.opened += 1
@@ -65,6 +66,10 @@ def _options(plan: Plan, url: str) -> dict[str, Any]:
         "compression": None,
         "open_timeout": plan.open_timeout,
         "ping_interval": None,
+        "proxy": None,
+        "max_redirects": 0,
+        "max_message_size": _LARGEST,
+        "max_backlog": _LARGEST,
     }
     if url.startswith("wss:") and plan.insecure:
         options["ssl"] = context = ssl.create_default_context()
@@ -73,13 +78,9 @@ def _options(plan: Plan, url: str) -> dict[str, Any]:
     return options
 
 
-def _name(error: Exception) -> str:
+def _name(error: ConnectError) -> str:
     """Return what went wrong, in the same words for all to whom it happened."""
-    if isinstance(error, asyncio.TimeoutError):
-        return "timeout"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+    return "timeout" if isinstance(error, OpenTimeoutError) else error.strerror or str(error)
 
 
 class Crowd:
@@ -138,10 +139,13 @@ class Crowd:
         await end(self.opened.values())
 
 
-async def end(connections: Any) -> None:
+async def end(connections: Iterable[ws.Connection]) -> None:
     """Close connections, and wait a moment until they are."""
+    ending = []
     for connection in connections:
         connection.close()
-    deadline = now() + _ENDING
-    while now() < deadline and any(connection.close_code is None for connection in connections):
-        await asyncio.sleep(0.01)
+        ending.append(asyncio.ensure_future(connection.wait_closed()))
+    if ending:
+        _, late = await asyncio.wait(ending, timeout=_ENDING)
+        for task in late:
+            task.cancel()

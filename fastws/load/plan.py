@@ -84,6 +84,10 @@ class Plan:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ConfigurationError(f"--{name.replace('_', '-')} {value}: give a number above 0")
+        for name in ("ramp", "warmup", "patience", "max_p99", "max_lost"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise ConfigurationError(f"--{name.replace('_', '-')} {value}: give 0 or more")
         if self.processes > self.connections:
             raise ConfigurationError(
                 f"--processes {self.processes}: there are only {self.connections} --connections for them"
