@@ -1,8 +1,8 @@
 """What the system has to give for so many connections: descriptors, and ports for each of our addresses.
 
 From one address to one port of a server there can be as many connections as there are ports to dial from, 28,232 on an
-untouched Linux. All of 127.0.0.0/8 is this machine, so on loopback further addresses are there for the taking; elsewhere
-the user has to name some that the machine has.
+untouched Linux. All of 127.0.0.0/8 is this machine, so on loopback there are further addresses for the taking;
+elsewhere the user names some that the machine has.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def raise_file_limit(connections: int) -> None:
     needed = connections + _OTHER_FILES
     if most != resource.RLIM_INFINITY and most < needed:
         raise ConfigurationError(
-            f"{connections} connections need {needed} open files, and the system allows this process {most}; raise that "
-            f"(ulimit -Hn {needed}, LimitNOFILE={needed} in a unit of systemd), or give fewer --connections"
+            f"{connections} connections need {needed} open files, and the system allows this process {most}; raise "
+            f"that (ulimit -Hn {needed}, LimitNOFILE={needed} in a unit of systemd), or give fewer --connections"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -63,8 +63,8 @@ def local_addresses(plan: Plan, total: int) -> list[str]:
         return [f"127.0.0.{number}" for number in range(1, needed + 1)]
     if needed > max(1, len(given)):
         raise ConfigurationError(
-            f"{total} connections to one server need {needed} addresses to dial from, with about {ports} ports each; give "
-            f"--local-address {needed} times, with addresses of this machine"
+            f"{total} connections to one server need {needed} addresses to dial from, with about {ports} ports each; "
+            f"give --local-address {needed} times, with addresses of this machine"
         )
     return given
 

@@ -50,9 +50,7 @@ def add_bench(add: Callable[..., argparse.ArgumentParser]) -> None:
     bench.add_argument("url", metavar="URL", help="of the server, such as ws://localhost:9090/chat")
     questions = bench.add_subparsers(metavar="QUESTION", dest="question", required=True)
     for name, meaning, groups, defaults in _QUESTIONS:
-        question = questions.add_parser(
-            name, help=meaning, description=f"{meaning.capitalize()}.", allow_abbrev=False
-        )
+        question = questions.add_parser(name, help=meaning, description=f"{meaning.capitalize()}.", allow_abbrev=False)
         question.set_defaults(**defaults)
         for title, options in groups:
             _add_group(question.add_argument_group(title), options, defaults)

@@ -23,7 +23,7 @@ async def _main() -> None:
         return float(json.loads(await lines.readline())["agreed"])
 
     part = json.loads(await lines.readline())
-    plan = Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in part["plan"].items()})
+    plan = Plan.of_values(part["plan"])
     try:
         found = await ask_here(plan, range(part["start"], part["stop"]), together, _show)
     except ConfigurationError as error:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Crowd", "Dialer"]
 
 _AT_ONCE: Final = 256  # opening handshakes that are under way; more wait for one of these
-_LARGEST: Final = 1 << 30  # bytes of a message, and of what waits for a server that does not read: we are not in the way
+_LARGEST: Final = (
+    1 << 30
+)  # bytes of a message, and of what waits for a server that does not read: we are not in the way
 _ENDING: Final = 2.0  # seconds for the closing handshakes at the end
 
 

@@ -1,8 +1,8 @@
 """`echo`: what each connection sends comes back to it.
 
-At a fixed rate, which all connections take part in by turns; or with so many messages under way on each, as fast as they
-are answered. The second finds out how many a server can answer, and says little about latency: whoever waits for an
-answer before asking again does not notice what a stall would do to those who do not wait.
+At a fixed rate, in which all connections take part by turns; or with so many messages under way on each, as fast as
+they are answered. The second finds out how many a server can answer, and says little about latency: whoever waits for
+an answer before asking again does not notice what a stall does to those who do not wait.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """`fanout` and `slow`: one message to very many, some of whom may not read.
 
-A connection of its own publishes, and is not measured: a delivery to it says nothing about a fan-out. With several rooms
-the messages go to them in turns. With `--passive` the server publishes by itself.
+A connection of its own publishes, and is not measured: a delivery to it says nothing about a fan-out. With several
+rooms the messages go to them in turns. With `--passive` the server publishes by itself.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from ..errors import LoadError
@@ -14,7 +13,6 @@ from .connections import Dialer, end
 from .messages import Messages, explain
 from .receiver import Stalled
 from .recording import Stream, add
-from .timing import now
 
 if TYPE_CHECKING:
     from .. import ws
@@ -30,8 +28,7 @@ class Fanout(Messages):
     def __init__(self, run: Run) -> None:
         super().__init__(run, run.plan.rate)
         self._publisher: ws.Connection | None = None
-        self._stalled = Stalled()
-        self._stalled_count = sum(map(self._is_stalled, run.numbers))
+        self._stalled = Stalled(sum(map(self._is_stalled, run.numbers)))
 
     @property
     def publishes(self) -> bool:
@@ -80,14 +77,13 @@ class Fanout(Messages):
         """Wait for what is under way, and see what became of those who did not read."""
         await super().wait_for_rest()
         self._stalled.may_read.set()
-        deadline = now() + self.plan.patience
-        while len(self._stalled.closed) < self._stalled_count and now() < deadline:
-            await asyncio.sleep(0.02)
+        if self._stalled.count:
+            await self.within_patience(self._stalled.all_ended.wait())
 
     def findings(self) -> Findings:
         """Return what was found, also of those who did not read."""
         found = super().findings()
-        found.stalled = self._stalled_count
+        found.stalled = self._stalled.count
         for code in self._stalled.closed.values():
             add(found.stalled_closed, {code: 1})
         return found

@@ -9,7 +9,9 @@ from .recording import add
 
 __all__ = ["Findings"]
 
-_GREATEST: Final = frozenset({"seconds", "sent", "opening_seconds", "busiest", "reading_share", "reading_time", "is_closed_loop"})
+_GREATEST: Final = frozenset(
+    {"seconds", "sent", "opening_seconds", "busiest", "reading_share", "reading_time", "is_closed_loop"}
+)
 _LEAST: Final = frozenset({"earliest"})
 _NUMBERED: Final = frozenset({"latencies", "lateness", "refused", "closed", "stalled_closed"})
 
@@ -90,7 +92,8 @@ class Findings:
     @classmethod
     def of_values(cls, values: dict[str, Any]) -> Findings:
         """Return what `to_values` made values of: JSON has made text of numbers that were keys."""
-        return cls(**{name: _with_numbers(value) if name in _NUMBERED else value for name, value in values.items()})
+        with_numbers: dict[str, Any] = {name: _with_numbers(values[name]) for name in _NUMBERED}
+        return cls(**values | with_numbers)
 
 
 def _with_numbers(counts: dict[str, int]) -> dict[int, int]:

@@ -43,10 +43,12 @@ def bottlenecks(findings: Findings) -> list[str]:
         found.append(f"it took {findings.busiest:.0%} of a core in its busiest second")
     if findings.reading_share >= _BUSY and findings.reading_time >= _NOTICEABLE:
         found.append(
-            f"it was busy for {findings.reading_share:.0%} of the {findings.reading_time * 1000:.3g} ms between the first "
-            f"and the last delivery of a message: they waited for it"
+            f"it was busy for {findings.reading_share:.0%} of the {findings.reading_time * 1000:.3g} ms between the "
+            f"first and the last delivery of a message: they waited for it"
         )
     late, latency = (percentile(times, 99) / 1e6 for times in (findings.lateness, findings.latencies))
     if late >= max(_NOTICEABLE, _PART * latency):
-        found.append(f"one message in a hundred left it {late * 1000:.3g} ms late, beside a p99 of {latency * 1000:.3g} ms")
+        found.append(
+            f"one message in a hundred left it {late * 1000:.3g} ms late, beside a p99 of {latency * 1000:.3g} ms"
+        )
     return found

@@ -1,15 +1,16 @@
 """Questions about messages: what is common to `echo`, `fanout` and `slow`.
 
-Theory of operation. First all connections are opened. Then messages are sent on schedule, and go on until each connection
-has had one: now every subscription is known to have come into force, and from some number on, the same for all, it counts.
-Once the last of these numbers was due, what is still under way gets some time. What has not come then is lost.
+Theory of operation. First all connections are opened. Then messages are sent on schedule, until each connection has had
+one: now every subscription is known to be in force, and from some number on, the same for all, it counts. Once the last
+of these numbers was due, what is still under way gets some time. What has not come then is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import LoadError
 from .connections import Crowd, Dialer
@@ -21,7 +22,7 @@ from .run import Snapshot
 from .timing import Clock, Schedule, keep_pace, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from .. import ws
     from .run import Run
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Messages"]
 
 _LEAD: Final = 0.1  # seconds for all processes to learn when it begins, and from which number on it counts
-_LOOKS: Final = 0.02  # seconds between two looks whether all has come
 
 
 class Messages:
@@ -102,7 +102,7 @@ class Messages:
         self.run.watch(self)
         await self.open()
         self.schedule = Schedule(await self.run.together(now()) + _LEAD, self.rate)
-        pace = asyncio.ensure_future(self._publish())
+        pace = asyncio.ensure_future(self._publish(self.schedule)) if self.publishes else None
         try:
             await self._warm_up(pace)
             await self._measure(pace)
@@ -110,27 +110,20 @@ class Messages:
             await self.wait_for_rest()
             return self.findings()
         finally:
-            pace.cancel()
+            if pace is not None:
+                pace.cancel()
             await self.close()
 
-    async def _publish(self) -> None:
-        assert self.schedule is not None
-        if self.publishes:
-            await keep_pace(self.schedule, self._send_due, lambda: self.end)
-        elif not self.plan.passive:
-            await self._sleep_until_end()
+    async def _publish(self, schedule: Schedule) -> None:
+        await keep_pace(schedule, self._send_due, lambda: self.end)
 
-    async def _sleep_until_end(self) -> None:
-        assert self.schedule is not None
-        while self.end is None or now() < self.schedule.due(self.end):
-            await asyncio.sleep(_LOOKS)
-
-    async def _warm_up(self, pace: asyncio.Future[None]) -> None:
+    async def _warm_up(self, pace: asyncio.Future[None] | None) -> None:
         self._phase = "warming up"
-        heard = asyncio.ensure_future(self.receiver.all_heard.wait())
-        await asyncio.wait({heard, pace}, timeout=self.plan.warmup, return_when=asyncio.FIRST_COMPLETED)
+        heard: asyncio.Future[Any] = asyncio.ensure_future(self.receiver.all_heard.wait())
+        waiting = {heard} if pace is None else {heard, pace}
+        await asyncio.wait(waiting, timeout=self.plan.warmup, return_when=asyncio.FIRST_COMPLETED)
         heard.cancel()
-        if pace.done() and not self.plan.passive:
+        if pace is not None and pace.done():
             pace.result()
         if self.receiver.highest < 0:
             raise LoadError(self._nothing_came())
@@ -145,7 +138,7 @@ class Messages:
             f"see --subscribe for what makes the server send, and --expect for what it sends"
         )
 
-    async def _measure(self, pace: asyncio.Future[None]) -> None:
+    async def _measure(self, pace: asyncio.Future[None] | None) -> None:
         assert self.schedule is not None
         passive = self.plan.passive
         ahead = self.receiver.highest + self.plan.processes if passive else self.schedule.count(now() + _LEAD)
@@ -156,7 +149,7 @@ class Messages:
             self.end = int(await self.run.together(self.receiver.highest + 1))
         else:
             self.end = first + round(self.rate * self.plan.duration)
-            await pace
+            await (asyncio.sleep(self.schedule.due(self.end) - now()) if pace is None else pace)
         self.receiver.end(self.end)
 
     def begin(self, first: int) -> None:
@@ -168,16 +161,12 @@ class Messages:
 
     async def wait_for_rest(self) -> None:
         """Wait until all has come that is due to those who are there, or for as long as that may take."""
-        deadline = now() + self.plan.patience
-        while now() < deadline and not self._is_complete():
-            await asyncio.sleep(_LOOKS)
+        await self.within_patience(self.receiver.rest(self.end_of))
 
-    def _is_complete(self) -> bool:
-        receiver = self.receiver
-        return all(
-            connection in receiver.closed or not (stream.behind(self.end_of(connection)) or stream.lost())
-            for connection, stream in receiver.streams.items()
-        )
+    async def within_patience(self, waiting: Awaitable[object]) -> None:
+        """Wait for what may never come."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(waiting, self.plan.patience)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -264,4 +253,6 @@ class Messages:
 def explain(dialer: Dialer) -> str:
     """Say why connections could not be opened, the most frequent reason first."""
     reasons = {**{f"answered with {status}": count for status, count in dialer.refused.items()}, **dialer.failed}
-    return "; ".join(f"{reason} ({reasons[reason]})" for reason in sorted(reasons, key=reasons.__getitem__, reverse=True))
+    return "; ".join(
+        f"{reason} ({reasons[reason]})" for reason in sorted(reasons, key=reasons.__getitem__, reverse=True)
+    )

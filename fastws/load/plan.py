@@ -64,9 +64,17 @@ class Plan:
     @classmethod
     def of(cls, given: argparse.Namespace) -> Plan:
         """Take the arguments of the command."""
-        names = {field.name for field in fields(cls)} & vars(given).keys()
-        values: dict[str, Any] = {name: getattr(given, name) for name in names}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        return cls.of_values(
+            {field.name: getattr(given, field.name) for field in fields(cls) if hasattr(given, field.name)}
+        )
+
+    @classmethod
+    def of_values(cls, values: dict[str, Any]) -> Plan:
+        """Take the arguments by their names; lists stand for tuples."""
+        arguments: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**arguments)
 
     def __post_init__(self) -> None:
         _check_url(self.url, "URL")
@@ -92,20 +100,19 @@ class Plan:
             raise ConfigurationError(
                 f"--processes {self.processes}: there are only {self.connections} --connections for them"
             )
-        if not 0 <= self.stalled < 1 or self.question == "slow" and not self.stalled_count:
+        if not 0 <= self.stalled < 1 or (self.question == "slow" and not self.stalled_count):
             raise ConfigurationError(
                 f"--stalled {self.stalled:g}: give the share of the {self.connections} connections that do not read, "
                 f"one of them at least and not all"
             )
         if self.rate * self.duration < 1:
-            raise ConfigurationError(f"--duration {self.duration:g}: at --rate {self.rate:g} nothing is due in this time")
+            raise ConfigurationError(
+                f"--duration {self.duration:g}: at --rate {self.rate:g} nothing is due in this time"
+            )
 
     def _check_addresses(self) -> None:
         for address in self.local_address:
-            try:
-                ipaddress.ip_address(address)
-            except ValueError:
-                raise ConfigurationError(f"--local-address {address}: give an IP address of this machine") from None
+            _check_address(address)
 
     def _check_fields(self) -> None:
         for text in self.header:
@@ -166,6 +173,13 @@ class Plan:
     def has_publisher(self) -> bool:
         """Whether one connection more is ours, which publishes."""
         return self.question in ("fanout", "slow") and not self.passive
+
+
+def _check_address(text: str) -> None:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise ConfigurationError(f"--local-address {text}: give an IP address of this machine") from None
 
 
 def _check_url(url: str, option: str) -> None:

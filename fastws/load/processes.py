@@ -1,13 +1,15 @@
 """A question asked by this process, or by several that this one starts and that begin and end together.
 
-What they say to each other are lines of JSON: a child is told its part, says how far it is and, at points that all have to
-reach, a number, for which it is told the greatest that any has said. Its last line is what it found, or what went wrong.
+What they say to each other are lines of JSON. A child is told its part; it says how far it is and, at points that all
+have to reach, a number, for which it is told the greatest that any has said. Its last line is what it found, or what
+went wrong.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -85,7 +87,7 @@ async def ask_in_processes(plan: Plan, progress: Progress) -> Findings:
 
 def _parts(plan: Plan) -> list[range]:
     bounds = [plan.connections * place // plan.processes for place in range(plan.processes + 1)]
-    return [range(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [range(start, stop) for start, stop in itertools.pairwise(bounds)]
 
 
 @contextlib.asynccontextmanager

@@ -62,6 +62,9 @@ class Receiver:
         self._unheard: set[ws.Connection] = set()
         self._clock = Clock()
         self._end: int | None = None
+        self._end_of: Callable[[ws.Connection], int] = lambda connection: 0
+        self._unsettled: set[ws.Connection] = set()
+        self._settled = asyncio.Event()
         # The last message, and what it says
         self._message: str | bytes | None = None
         self._seq = -1
@@ -82,6 +85,7 @@ class Receiver:
         """Note how a connection ended."""
         self.closed[connection] = code
         self._hear(connection)
+        self._settle(connection)
 
     def expect(self, connection: ws.Connection, stream: Stream) -> None:
         """Count what comes to a connection, once counting has begun."""
@@ -106,6 +110,8 @@ class Receiver:
             self.latencies.note(moment - self._due)
         if self._answered is not None:
             self._answered(connection)
+        if self._unsettled:
+            self._settle(connection)
 
     def _take_unexpected(self, connection: ws.Connection, stream: Stream, seq: int) -> bool:
         """Take what is not the next one; whether it counts."""
@@ -143,6 +149,29 @@ class Receiver:
         self._end = end
         self._message = None
 
+    async def rest(self, end_of: Callable[[ws.Connection], int]) -> None:
+        """Wait until all that are there have had everything.
+
+        Args:
+            end_of: says the first number that a connection does not get any more.
+        """
+        self._end_of = end_of
+        self._unsettled.update(self.streams)
+        for connection in self.streams:
+            self._settle(connection)
+        if self._unsettled:
+            await self._settled.wait()
+
+    def _settle(self, connection: ws.Connection) -> None:
+        """See whether a connection has had everything, or is gone."""
+        stream = self.streams.get(connection)
+        if stream is None or connection not in self._unsettled:
+            return
+        if connection in self.closed or not (stream.behind(self._end_of(connection)) or stream.lost()):
+            self._unsettled.discard(connection)
+            if not self._unsettled:
+                self._settled.set()
+
     def _hear(self, connection: ws.Connection) -> None:
         """Have heard of a connection; who is gone gets nothing any more."""
         self._unheard.discard(connection)
@@ -151,15 +180,21 @@ class Receiver:
 
 
 class Stalled:
-    """A listener that reads nothing, until it may: its first message is not handled to the end, and holds up all others.
+    """A listener that reads nothing until it may: its first message is not handled to the end, and holds up the others.
 
     Attributes:
         closed: how those ended that have, by close code.
         may_read: set when they are to read again, so that it shows how they have ended.
+        all_ended: set once they have.
+
+    Args:
+        count: how many there are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self.count = count
         self.closed: dict[ws.Connection, int] = {}
+        self.all_ended = asyncio.Event()
         self.may_read = asyncio.Event()
 
     @ws.on_text_message
@@ -176,6 +211,8 @@ class Stalled:
     def ended(self, connection: ws.Connection, code: int) -> None:
         """Note how a connection ended."""
         self.closed[connection] = code
+        if len(self.closed) == self.count:
+            self.all_ended.set()
 
 
 class Reading:

@@ -7,7 +7,7 @@ dict's keys are rounded as a HdrHistogram with three digits rounds them, which i
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import ConfigurationError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hdrh.histogram import HdrHistogram
 
 __all__ = ["Latencies", "Stream", "add", "percentile", "require_histograms", "to_histogram"]
+
+_K = TypeVar("_K", int, str)
 
 HIGHEST: Final = 3_600_000_000  # microseconds that a histogram reaches: an hour
 _DIGITS: Final = 3
@@ -61,7 +63,7 @@ class Latencies:
         return self._taken
 
 
-def add(total: dict[int, int], more: Mapping[int, int]) -> None:
+def add(total: dict[_K, int], more: Mapping[_K, int]) -> None:
     """Add counts to others."""
     for time, count in more.items():
         total[time] = total.get(time, 0) + count

@@ -29,7 +29,12 @@ _WIDTH: Final = 13  # of a column
 
 def table(plan: Plan, findings: Findings) -> str:
     """Return what was found, for people."""
-    parts = [_head(plan, findings), _counts(plan, findings), _latencies(findings), "\n".join(_connections(plan, findings))]
+    parts = [
+        _head(plan, findings),
+        _counts(plan, findings),
+        _latencies(findings),
+        "\n".join(_connections(plan, findings)),
+    ]
     remarks = [*(f"generator   the bottleneck: {text}" for text in bottlenecks(findings)), *_remarks(findings)]
     return "\n\n".join([*filter(None, parts), *(["\n".join(remarks)] if remarks else [])])
 
@@ -46,14 +51,16 @@ def _counts(plan: Plan, found: Findings) -> str:
     lines = [] if plan.passive else [f"{found.sent:,} {sent}, {found.sent / found.seconds:,.1f} a second"]
     lines.append(f"{found.delivered:,} of {found.due:,} {what}, {rate:,.1f} a second")
     if plan.question != "storm":
-        columns = {"lost": found.lost, "missed": found.missed, "doubled": found.doubled, "out of order": found.out_of_order}
-        lines += ["", *_row(columns)]
+        columns = ("lost", "missed", "doubled", "out_of_order")
+        lines += ["", *_row({name.replace("_", " "): getattr(found, name) for name in columns})]
     return "\n".join(lines)
 
 
 def _row(columns: Mapping[str, object]) -> Iterator[str]:
     yield "".join(f"{name:>{_WIDTH}}" for name in columns)
-    yield "".join(f"{value:>{_WIDTH},}" if isinstance(value, int) else f"{value:>{_WIDTH}}" for value in columns.values())
+    yield "".join(
+        f"{value:>{_WIDTH},}" if isinstance(value, int) else f"{value:>{_WIDTH}}" for value in columns.values()
+    )
 
 
 def _latencies(found: Findings) -> str:
@@ -85,13 +92,15 @@ def _connections(plan: Plan, found: Findings) -> Iterator[str]:
     if found.stalled:
         ended = _list(found.stalled_closed, "closed with {}")
         still = found.stalled - sum(found.stalled_closed.values())
-        yield f"stalled     {found.stalled:,}: {', '.join(filter(None, [ended, f'{still:,} still open' if still else '']))}"
+        yield f"stalled     {', '.join(filter(None, [ended, f'{still:,} still open' if still else '']))}"
     late = percentile(found.lateness, 99)
     yield f"generator   {found.busiest:.0%} of a core at most, sent late by {milliseconds(late)} ms (p99)"
 
 
 def _list(counts: Mapping[Any, int], form: str) -> str:
-    return ", ".join(f"{count:,} {form.format(key)}" for key, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return ", ".join(
+        f"{count:,} {form.format(key)}" for key, count in sorted(counts.items(), key=lambda item: -item[1])
+    )
 
 
 def _remarks(found: Findings) -> Iterator[str]:
@@ -100,7 +109,8 @@ def _remarks(found: Findings) -> Iterator[str]:
     if found.foreign:
         yield f"foreign     {found.foreign:,} messages without a number of ours, the first {found.first_foreign}"
     if found.earliest <= -_EARLY:
-        yield f"clocks      deliveries came up to {milliseconds(-found.earliest)} ms before they were due: the clocks differ"
+        ahead = milliseconds(-found.earliest)
+        yield f"clocks      deliveries came up to {ahead} ms before they were due: the clocks differ"
 
 
 def values(plan: Plan, findings: Findings) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class Snapshot:
 class Question(Protocol):
     """A kind of load, and what is to be found out with it."""
 
-    def snapshot(self) -> Snapshot: ...
+    def snapshot(self) -> Snapshot:
+        """Tell how far it is."""
 
 
 @dataclass(frozen=True)

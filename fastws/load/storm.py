@@ -1,7 +1,7 @@
 """`storm`: opening handshakes at a fixed rate, as when all clients come back at once.
 
-Each is due at its time, however long those before it take; from then on its latency counts, until the answer is there. So
-many connections stay open: the oldest is closed when there is one more.
+Each is due at its time, however long those before it take; from then on its latency counts, until the answer is there.
+So many connections stay open: the oldest is closed when there is one more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Messages with placeholders, and how what was filled in is found again in what a server delivers.
 
-A template is text with `{seq}`, `{due}`, `{n}`, `{room}` and `{pad}` in it; other braces mean themselves, so JSON may be
-written as it is. A delivery has to carry the number of its message, or nobody could say what is missing.
+A template is text with `{seq}`, `{due}`, `{n}`, `{room}` and `{pad}` in it; other braces mean themselves, so JSON may
+be written as it is. A delivery has to carry the number of its message, or nobody could say what is missing.
 """
 
 from __future__ import annotations
@@ -91,8 +91,7 @@ class Expectation:
 
     def find(self, message: str | bytes) -> tuple[int, float | None] | None:
         """Return the number in a delivery, and when it says that it was due, as it says it; None: it is no delivery."""
-        pattern = self._of_text if isinstance(message, str) else self._of_bytes
-        found = pattern.search(message)  # type: ignore[call-overload]
+        found = self._of_text.search(message) if isinstance(message, str) else self._of_bytes.search(message)
         if found is None:
             return None
         return int(found["seq"]), float(found["due"]) if self.has_due else None
@@ -112,5 +111,7 @@ def _pattern_of(text: str) -> str:
     """Return an expression that matches from the text before the first placeholder to the last number that counts."""
     pieces = _PLACEHOLDER.split(text)  # literal, name, literal, name, ...
     last = max(place for place, name in enumerate(pieces) if place % 2 and name in ("seq", "due"))
-    pattern = "".join(_PATTERNS[piece] if place % 2 else re.escape(piece) for place, piece in enumerate(pieces[: last + 1]))
+    pattern = "".join(
+        _PATTERNS[piece] if place % 2 else re.escape(piece) for place, piece in enumerate(pieces[: last + 1])
+    )
     return pattern if pieces[0] else rf"(?<!\d){pattern}"

@@ -7,6 +7,7 @@ each other. (Tools that send the next message when the last one was answered lea
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ __all__ = ["Clock", "Schedule", "keep_pace", "now"]
 
 now = time.perf_counter
 
-# Powers of ten of a time since 1970 in seconds, up to which it may be one in that unit: they lie thousands of years apart
+# Up to which number a time since 1970 is one in that unit, of so many seconds: they lie thousands of years apart
 _UNITS: Final = ((1e11, 1.0), (1e14, 1e-3), (1e17, 1e-6), (float("inf"), 1e-9))
 
 
@@ -67,19 +68,35 @@ class Schedule:
 async def keep_pace(schedule: Schedule, send: Callable[[int], None], until: Callable[[], int | None]) -> None:
     """Call `send` with each number when it is due, or at once if that has passed.
 
+    A rate that is more than can be sent does not keep the loop from reading: what becomes due meanwhile waits for its
+    next turn.
+
     Args:
         schedule: when that is.
-        send: sends a message, and does not wait.
+        send: sends a message, and does not wait; what it raises ends this.
         until: says the first number that is not to be sent, or None while nobody knows.
     """
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     seq = 0
-    with alarm() as clock:
-        while True:
-            for number in range(seq, schedule.count(now())):
-                end = until()
-                if end is not None and number >= end:
-                    return
-                send(number)
-                seq = number + 1
-            # Always: a rate that is more than can be sent must not keep the loop from reading
-            await clock.sleep_until(schedule.due(seq))
+
+    def send_due() -> None:
+        nonlocal seq
+        count, end = schedule.count(now()), until()
+        while seq < count and (end is None or seq < end):
+            send(seq)
+            seq += 1
+        if end is not None and seq >= end:
+            ended.set_result(None)
+        else:
+            clock.set(schedule.due(seq))
+
+    def ring() -> None:
+        try:
+            if not ended.done():
+                send_due()
+        except Exception as error:
+            ended.set_exception(error)
+
+    with alarm(ring) as clock:
+        clock.set(schedule.start)
+        await ended

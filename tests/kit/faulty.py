@@ -1,4 +1,4 @@
-"""A server with a fault that is known: `python -m tests.kit.faulty FAULT`; it says its port, and serves until it is killed.
+"""A server with a known fault: `python -m tests.kit.faulty FAULT`; it says its port, and serves until it is killed.
 
 At `/` what one client says goes to all others, at `/echo` it comes back, and at `/ticks` the server says by itself, 100
 times a second, a number and the time in milliseconds since 1970.

@@ -7,7 +7,6 @@ import json
 import pytest
 from hdrh.histogram import HdrHistogram
 
-
 from ..kit.bench import bench, faulty_server, findings
 from ..kit.faulty import STALL
 
@@ -68,7 +67,11 @@ def test_a_stall_shows_in_the_latency_of_all_that_was_due_meanwhile():
     found = ask("stall", "fanout")
     histogram = HdrHistogram.decode(found["latency_hdr"])
     assert histogram.get_total_count() == MESSAGES * CONNECTIONS
-    late = [item.count_added_in_this_iter_step for item in histogram.get_recorded_iterator() if item.value_iterated_to > 250_000]
+    late = [
+        item.count_added_in_this_iter_step
+        for item in histogram.get_recorded_iterator()
+        if item.value_iterated_to > 250_000
+    ]
     assert sum(late) / CONNECTIONS == pytest.approx(50, abs=12)
     assert found["latency_us"]["max"] / 1e6 == pytest.approx(STALL, abs=0.15)
     assert found["latency_us"]["p99"] > 0.9 * STALL * 1e6
@@ -76,7 +79,7 @@ def test_a_stall_shows_in_the_latency_of_all_that_was_due_meanwhile():
 
 
 def test_who_waits_for_each_answer_hardly_notices_the_same_stall():
-    """Which is why there is a fixed rate: one message of each connection is late, and those not sent meanwhile are not."""
+    """Which is why there is a fixed rate: one message of each connection is late; those not sent meanwhile are not."""
     with faulty_server("stall") as url:
         found = findings("echo", "--connections", 2, "--under-way", 1, "--duration", 1, url=url + "/echo")
     assert found["latency_us"]["max"] / 1e6 == pytest.approx(STALL, abs=0.15)
@@ -109,7 +112,12 @@ def test_a_storm_counts_refusals_as_well():
 
 @pytest.mark.parametrize(
     ("fault", "expected"),
-    [("none", {}), ("lose", {"lost": CONNECTIONS}), ("double", {"doubled": CONNECTIONS}), ("reorder", {"out_of_order": CONNECTIONS})],
+    [
+        ("none", {}),
+        ("lose", {"lost": CONNECTIONS}),
+        ("double", {"doubled": CONNECTIONS}),
+        ("reorder", {"out_of_order": CONNECTIONS}),
+    ],
 )
 def test_what_a_server_sends_by_itself_is_counted(fault, expected):
     with faulty_server(fault) as url:

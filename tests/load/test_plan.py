@@ -49,9 +49,15 @@ def test_the_arguments_are_taken_as_they_are_given():
         (["fanout", "--ramp", "-1"], "--ramp -1.0: give 0 or more"),
         (["fanout", "--max-lost", "-1"], "--max-lost -1: give 0 or more"),
         (["echo", "--under-way", "0"], "--under-way 0: give a number above 0"),
-        (["fanout", "--connections", "2", "--processes", "3"], "--processes 3: there are only 2 --connections for them"),
+        (
+            ["fanout", "--connections", "2", "--processes", "3"],
+            "--processes 3: there are only 2 --connections for them",
+        ),
         (["fanout", "--rate", "0.1", "--duration", "5"], "--duration 5: at --rate 0.1 nothing is due in this time"),
-        (["slow", "--connections", "3"], "--stalled 0.1: give the share of the 3 connections that do not read, one of them"),
+        (
+            ["slow", "--connections", "3"],
+            "--stalled 0.1: give the share of the 3 connections that do not read, one of them",
+        ),
         (["slow", "--stalled", "1"], "--stalled 1: give the share of the 1000 connections"),
         (["fanout", "--local-address", "here"], "--local-address here: give an IP address of this machine"),
         (["fanout", "--header", "nothing"], "--header 'nothing': give a name and a value, as in 'Cookie: id=7'"),
@@ -61,7 +67,10 @@ def test_the_arguments_are_taken_as_they_are_given():
         (["fanout", "--passive"], "--passive: say with --expect what the server sends"),
         (["fanout", "--passive", "--expect", "{seq}", "--max-p99", "1"], "give --expect with {due}"),
         (["fanout", "--passive", "--expect", "{seq}", "--publisher", "ws://x/"], "two who publish"),
-        (["fanout", "--publisher", "http://x/"], "--publisher 'http://x/': give a URL such as ws://localhost:9090/chat"),
+        (
+            ["fanout", "--publisher", "http://x/"],
+            "--publisher 'http://x/': give a URL such as ws://localhost:9090/chat",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_can(arguments, why):
@@ -112,7 +121,9 @@ def test_the_limit_of_open_files_is_raised_or_refused():
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limits[1]), limits[1]))
         raise_file_limit(10)
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == limits[1]
-        with pytest.raises(ConfigurationError, match=r"1000000000 connections need 1000000064 open files, and the system"):
+        with pytest.raises(
+            ConfigurationError, match=r"1000000000 connections need 1000000064 open files, and the system"
+        ):
             raise_file_limit(10**9)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -55,7 +55,9 @@ def test_percentiles_are_those_of_a_hdr_histogram(times, percent):
     histogram = HdrHistogram(1, 3_600_000_000, 3)
     for time in times:
         histogram.record_value(time)
-    assert percentile(counts, percent) == histogram.get_lowest_equivalent_value(histogram.get_value_at_percentile(percent))
+    assert percentile(counts, percent) == histogram.get_lowest_equivalent_value(
+        histogram.get_value_at_percentile(percent)
+    )
 
 
 def test_there_is_no_percentile_of_nothing():

@@ -23,7 +23,10 @@ def test_placeholders_are_filled_in():
 
 
 def test_all_other_braces_mean_themselves():
-    assert template('{"op": {"say": "{seq}"}, "a": {}, "%": "{"}').render(seq=7) == '{"op": {"say": "7"}, "a": {}, "%": "{"}'
+    assert (
+        template('{"op": {"say": "{seq}"}, "a": {}, "%": "{"}').render(seq=7)
+        == '{"op": {"say": "7"}, "a": {}, "%": "{"}'
+    )
 
 
 def test_padding_fills_up_to_the_size():
@@ -52,7 +55,9 @@ def test_what_would_be_found_twice_is_refused(name):
         template(f"{{seq}} {{{name}}} {{{name}}}")
 
 
-@pytest.mark.parametrize("message", ["number 12 at 34.5", b"number 12 at 34.5", 'x{"text": "number 12 at 34.5 and more"}'])
+@pytest.mark.parametrize(
+    "message", ["number 12 at 34.5", b"number 12 at 34.5", 'x{"text": "number 12 at 34.5 and more"}']
+)
 def test_a_delivery_is_found_anywhere_in_a_message(message):
     assert found("number {seq} at {due} {pad}", message) == (12, 34.5)
 
@@ -76,5 +81,5 @@ def test_other_messages_are_none(message):
 
 
 def test_a_message_without_a_number_cannot_be_expected():
-    with pytest.raises(ConfigurationError, match="there has to be {seq} in it"):
+    with pytest.raises(ConfigurationError, match=r"there has to be \{seq\} in it"):
         Expectation(template("hello {n}"), "--expect")

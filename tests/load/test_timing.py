@@ -45,20 +45,40 @@ def each_alarm(request, monkeypatch):
         monkeypatch.setattr(alarm.sys, "platform", "elsewhere")
 
 
-async def test_a_sleeper_wakes_at_its_moment_and_not_before(each_alarm):
-    with make_alarm() as clock:
-        for seconds in (0.02, 0.001, 0.0, -1.0):
+async def test_it_rings_at_its_moment_and_not_before(each_alarm):
+    rang = asyncio.Event()
+    with make_alarm(rang.set) as clock:
+        for seconds in (0.02, 0.001, 0.0, -1.0, -1e9):
             moment = now() + seconds
-            await within(clock.sleep_until(moment))
+            rang.clear()
+            clock.set(moment)
+            await within(rang.wait())
             assert now() >= moment - 0.002  # timers of the loop count milliseconds
 
 
-async def test_a_sleeper_that_was_cancelled_wakes_nobody(each_alarm):
-    with make_alarm() as clock:
-        sleeper = asyncio.ensure_future(clock.sleep_until(now() + 0.001))
-        sleeper.cancel()
-        await within(clock.sleep_until(now() + 0.005))
-    assert sleeper.cancelled()
+async def test_of_two_times_the_later_one_counts(each_alarm):
+    rung = []
+    rang = asyncio.Event()
+
+    def ring() -> None:
+        rung.append(now())
+        rang.set()
+
+    with make_alarm(ring) as clock:
+        clock.set(now() + 0.001)
+        moment = now() + 0.02
+        clock.set(moment)
+        await within(rang.wait())
+    assert len(rung) == 1
+    assert rung[0] >= moment - 0.002
+
+
+async def test_what_sending_raises_ends_it():
+    def send(seq: int) -> None:
+        raise ValueError(seq)
+
+    with pytest.raises(ValueError, match="0"):
+        await within(keep_pace(Schedule(now(), 100.0), send, lambda: None))
 
 
 async def test_each_message_is_sent_once_in_order_and_not_before_it_is_due():
