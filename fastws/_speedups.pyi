@@ -777,7 +777,7 @@ class Voice:
         """Unsubscribe from what nobody here was meant by for 2 s, or, if that is over, from all of it."""
     def flush(self) -> None:
         """Hand over what collected in this turn."""
-    def subscriptions(self) -> list[bytes]:
+    def subscriptions(self) -> Iterator[bytes]:
         """Return all subjects that are wanted."""
     def wants(self, subject: bytes) -> bool:
         """Tell whether a subject is."""
@@ -1014,8 +1014,9 @@ class RespReader:
 
     Args:
         received: called with the channel and the payload of each message.
-        replied: called with every other value. Strings are bytes, errors `RespError`, arrays and sets a list, maps a
-            list of keys and values in turn, pushes a tuple; a string that is longer than `max_length` is None.
+        replied: called with every other value but a number by itself, which answers a publish. Strings are bytes,
+            errors `RespError`, arrays and sets a list, maps a list of keys and values in turn, pushes a tuple; a
+            string that is longer than `max_length` is None.
         max_length: bytes of a string, 8 at least.
 
     Attributes:
