@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:
         f"the sources in {__path__[0]} are not built for this Python: run `make build` beside them, or import an "
         "installed fastws from another directory"
     ) from None
+from ._speedups import ClientConnection
 from .errors import (
     ClientRoleError,
     ConcurrentReceiveError,
@@ -39,7 +40,7 @@ from .server.server import Server, serve
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from .client.connect import ClientConnection, connect
+    from .client.connect import connect
 
 __all__ = [
     "ClientConnection",
@@ -71,7 +72,7 @@ __all__ = [
 ]
 
 # What a server has no use of is loaded when somebody asks for it.
-_LAZY = {"ClientConnection": "client.connect", "connect": "client.connect"}
+_LAZY = {"connect": "client.connect"}
 
 
 def __getattr__(name: str) -> Any:

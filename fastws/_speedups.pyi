@@ -301,6 +301,8 @@ class ClientConnection:
     """
 
     def __new__(cls, connection: Connection) -> ClientConnection: ...
+    def start_reading(self) -> None:
+        """Read in the next turn of the loop, which nothing does before this is called; for `connect`."""
     async def send(self, message: str | _Data) -> None:
         """Send a message: a text if it is a `str`, else a binary one; a mutable buffer is copied.
 
@@ -383,7 +385,7 @@ class ClientConnection:
         """Messages that were pushed and dropped because too much waited: new, old and replaced ones."""
     @property
     def close_code(self) -> int | None:
-        """The close code once it is closed: the server's, else ours, else 1006 (RFC 6455 section 7.1.5); before, None."""
+        """The close code once it is closed: the server's, else ours, else 1006 (RFC 6455 7.1.5); before, None."""
     @property
     def close_reason(self) -> str | None:
         """The reason that belongs to `close_code`."""
@@ -642,7 +644,7 @@ class Hub:
         *,
         client: bool = False,
     ) -> asyncio.Task[None] | None:
-        """Count one less, which served these and gave this to `attach`; with the last server the registries are emptied.
+        """Count one less, which served these and gave this to `attach`; the last server empties the registries.
 
         Returns the task to wait for.
         """

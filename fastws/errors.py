@@ -25,10 +25,10 @@
     ├── ClientRoleError                 (RuntimeError) called on a client's connection, and only a server's has it
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
-Who is at fault decides the branch: the author of the service or the client (`ConfigurationError`, `HandlerError` and the
-seven about misuse), the peer (`HandshakeError`, `ConnectionClosed`), or what a client meets on its way (`ConnectError`).
-What an error knows is in its attributes; `str(error)` makes a sentence of them. This module imports nothing of fastws,
-so that every other module may import it.
+Who is at fault decides the branch: the author of the service or of the client (`ConfigurationError`, `HandlerError` and
+the seven about misuse), the peer (`HandshakeError`, `ConnectionClosed`), or what a client meets on its way
+(`ConnectError`). What an error knows is in its attributes; `str(error)` makes a sentence of them. This module imports
+nothing of fastws, so that every other module may import it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,16 @@ from .backplane.base import Backplane
 from .errors import ConfigurationError
 from .handshake.fields import is_token, normal_origin
 
-__all__ = ["AUTO", "ClientOptions", "ConnectOptions", "ServeOptions", "ServerOptions", "UpgradeOptions", "UpgradePathOptions", "takes"]
+__all__ = [
+    "AUTO",
+    "ClientOptions",
+    "ConnectOptions",
+    "ServeOptions",
+    "ServerOptions",
+    "UpgradeOptions",
+    "UpgradePathOptions",
+    "takes",
+]
 
 _Path = str | os.PathLike[str]
 _F = TypeVar("_F", bound=Callable[..., Any])

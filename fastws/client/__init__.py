@@ -4,5 +4,9 @@
 - `dialing`: from a URL to a connected socket; `tcp`: to the first address that is there. `proxies`: which proxy is on
   the way; `tunnel`, `socks` and `bridge`: how to get through it.
 
-It imports `errors` only. Who imports it: nobody yet.
+- `connect`: from a URL to an open connection. `opening`: the opening handshake on a transport. `endpoints`: what
+  connections with the same options and the same listener share.
+
+It imports the core, `handshake`, `net`, `options`, `service` and `errors`. Who imports it: `fastws` itself, when
+somebody asks for it.
 """

@@ -88,9 +88,13 @@ class Connecting(Generic[_C]):
             await self._give_up(opening)
             raise OpenTimeoutError(seconds)
         try:
-            return opening.result()
+            connection = opening.result()
         finally:
             del opening  # an error that is raised knows this frame, and the task the error
+        if isinstance(connection, ClientConnection):
+            # Not before: what is broken behind the first messages would come before anybody could answer those
+            connection.start_reading()
+        return connection
 
     async def _give_up(self, opening: asyncio.Task[_C]) -> None:
         opening.cancel()
@@ -146,7 +150,7 @@ class Connecting(Generic[_C]):
             await self._plug(hub, sock, target, opening)
             connection: _C = await opening.opened
         except BaseException:
-            self._abort()
+            opening.give_up()
             raise
         return connection
 
@@ -221,7 +225,9 @@ def connect(url: str, /, **options: Unpack[ConnectOptions]) -> Connecting[Client
 def connect(url: str, listener: object, /, **options: Unpack[ConnectOptions]) -> Connecting[Connection]: ...
 @takes(ConnectOptions)
 def connect(url: str, listener: object = None, /, **options: Unpack[ConnectOptions]) -> Any:
-    """Connect to a WebSocket server::
+    """Connect to a WebSocket server.
+
+    ::
 
         async with fastws.connect("wss://example.com/chat") as connection:
             await connection.send("hello")

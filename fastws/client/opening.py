@@ -9,7 +9,7 @@ within bounds of size and time, for `InvalidStatus`.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -49,7 +49,7 @@ class Opening(asyncio.Protocol):
         self.opened: asyncio.Future[Any] = self._loop.create_future()
         self._asked = asked
         self._open = open
-        self._transport: asyncio.Transport
+        self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._head_size = 0
         self._fields: Fields = []
@@ -58,18 +58,27 @@ class Opening(asyncio.Protocol):
         self._body_end: asyncio.TimerHandle | None = None
         self._agreed: Agreed | None = None
 
+    def give_up(self) -> None:
+        """Want it no more: whatever was opened is aborted."""
+        if not self.opened.cancel() and not self.opened.cancelled():
+            self.opened.exception()  # nobody asks any more
+        self._end()
+
     # --- What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the request."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]
-        self._transport.write(self._asked.request)
+        self._transport = cast("asyncio.Transport", transport)
+        if self._parser is None:
+            self._transport.abort()
+        else:
+            self._transport.write(self._asked.request)
 
     def data_received(self, data: bytes) -> None:
         """Read on in the answer."""
         try:
-            while data and self._parser is not None:
+            # Who waits for it may have been cancelled, and not have come to say so
+            while data and self._parser is not None and not self.opened.done():
                 data = self._feed(data)
         except FastWSError as error:
             self._fail(error)
@@ -139,6 +148,7 @@ class Opening(asyncio.Protocol):
     # --- The end.
 
     def _accept(self, rest: bytes) -> None:
+        assert self._transport is not None
         self._parser = None
         if self._agreed is None:
             raise InvalidHandshake("the server switches to something else than was asked for")
@@ -155,9 +165,13 @@ class Opening(asyncio.Protocol):
         self._fail(InvalidStatus(self._status, Headers(self._fields), bytes(self._body)))
 
     def _fail(self, error: BaseException) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(error)
+        self._end()
+
+    def _end(self) -> None:
         self._parser = None
         if self._body_end is not None:
             self._body_end.cancel()
-        if not self.opened.done():
-            self.opened.set_exception(error)
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()

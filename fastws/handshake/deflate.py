@@ -41,7 +41,8 @@ class Deflate(NamedTuple):
 
     Attributes:
         response: the value of the ``Sec-WebSocket-Extensions`` that accepts it.
-        send_window_bits: 9 to 15, or 8, for which a client finds no compressor and sends as it is; the window that the peer has for what we compress, as a power of two of bytes.
+        send_window_bits: 9 to 15, the window that the peer has for what we compress, as a power of two of bytes. A
+            server may want 8 of a client, for which there is no compressor: what that sends is not compressed.
         receive_window_bits: 9 to 15, likewise for what the peer compresses.
         send_takeover: whether what we compress may refer to earlier messages.
         receive_takeover: whether what the peer compresses may.

@@ -106,7 +106,9 @@ def compile_listener(target: object) -> dict[str, Handler]:
     for name, mark in _flatten(marks_of_methods(cls)):
         label = f"{cls.__name__}.{name}"
         if not isinstance(mark.event, str) or mark.event in _OF_SERVERS:
-            raise ConfigurationError(f"{label} has @{mark.decorator}, which is for a server's; a listener has no use of it")
+            raise ConfigurationError(
+                f"{label} has @{mark.decorator}, which is for a server's; a listener has no use of it"
+            )
         _add_handler(handlers, _compile_handler(getattr(target, name), label, mark.event, ()))
     if not handlers:
         raise ConfigurationError(

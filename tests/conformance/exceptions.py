@@ -8,3 +8,6 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     "7.13.1": ("INFORMATIONAL", "never judged: the answer to close code 5000, which RFC 6455 gives no meaning"),
     "7.13.2": ("INFORMATIONAL", "never judged: the answer to close code 65535, which RFC 6455 gives no meaning"),
 }
+
+# Likewise of our client.
+EXCEPTIONS_OF_CLIENT: dict[str, tuple[str, str]] = EXCEPTIONS

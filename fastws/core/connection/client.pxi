@@ -239,6 +239,9 @@ cdef class ClientConnection:
                 return 0
         return 0
 
+    def start_reading(self):
+        self.resume()
+
     # Public API
 
     async def send(self, message):

@@ -47,6 +47,7 @@ cdef void send_close(Connection connection, int code, str reason):
 
 cdef int on_close_frame(Connection connection, bytes payload) except -1:
     """The peer's close frame: answer it unless it is the answer, then let go of the transport."""
+    hand_out(connection)
     code, reason = parse_close(payload)
     if code < 0:
         fail(connection, -code, FAIL_REASONS[-code])
@@ -69,8 +70,16 @@ cdef int on_close_frame(Connection connection, bytes payload) except -1:
     return 0
 
 
+cdef int hand_out(Connection connection) except -1:
+    """Let who awaits messages take those that came before the end, and answer them."""
+    if connection.client is not None:
+        connection.client.tell()
+    return 0
+
+
 cdef int fail_reading(Connection connection, int code) except -1:
     """Fail for what the reader does not take."""
+    hand_out(connection)
     return fail(connection, code, OVERREACHED if connection.reader.overreached else FAIL_REASONS[code])
 
 

@@ -167,7 +167,10 @@ cdef class Connection:
                 self.send_now()
             if self.endpoint.on_open is not None:
                 run_handler(self, self.endpoint.on_open, None, None)
-            if rest:
+            if self.client is not None:
+                # Whoever awaits its messages has not had the chance to
+                pause(self, bytearray(rest))
+            elif rest:
                 self.receive_own(bytearray(rest))
         finally:
             self.leave_callback(outer)

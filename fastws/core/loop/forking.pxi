@@ -82,6 +82,7 @@ def abandon_hubs():
     cdef list loops = []
     cdef list descriptors = []
     fastws_part()
+    forget_keys()
     for found in hubs.values():
         for hub in found:
             if not hub.loop.is_closed():

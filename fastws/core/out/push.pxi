@@ -324,10 +324,17 @@ cdef Py_ssize_t key_pos = 0
 
 cdef uint32_t masking_key() except? 0:
     global key_pool, key_pos
-    # A child of a fork has its parent's pool, and must not mask with what that is going to mask with
-    if key_pos + 4 > PyBytes_GET_SIZE(key_pool) or fastws_forked:
+    if fastws_forked:
         notice_fork()
+        forget_keys()
+    if key_pos + 4 > PyBytes_GET_SIZE(key_pool):
         key_pool = os.urandom(KEY_POOL_LEN)
         key_pos = 0
     key_pos += 4
     return fastws_mask_load(<const uint8_t *>PyBytes_AS_STRING(key_pool) + key_pos - 4)
+
+
+cdef void forget_keys() noexcept:
+    """A child of a fork has the pool of its parent, which is going to mask with it."""
+    global key_pos
+    key_pos = PyBytes_GET_SIZE(key_pool)
