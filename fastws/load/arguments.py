@@ -85,7 +85,7 @@ _MESSAGES_LOAD: Final[tuple[_Option, ...]] = (
     ("patience", float, "SECONDS", "for what is still under way at the end"),
 )
 _MESSAGES: Final[tuple[_Option, ...]] = (
-    ("subscribe", list, "TEXT", "what each connection sends first; may be repeated"),
+    ("subscribe", list, "TEXT", "what each connection sends first, the one that publishes, too; may be repeated"),
     ("payload", str, "TEXT", "the message"),
     ("expect", str, "TEXT", "what is delivered of it, anywhere in a message (default: the payload)"),
     ("size", int, "BYTES", "of a message, which {pad} fills up to"),

@@ -46,6 +46,10 @@ class Fanout(Messages):
         connection = await dialer.open(self.receiver, self.plan.connections)
         if connection is None:
             raise LoadError(f"the connection that publishes could not be opened: {explain(dialer)}")
+        for template in self.plan.subscriptions:
+            # It may have to be in a room in order to speak there
+            for room in range(self.plan.rooms if "room" in template.names else 1):
+                connection.push_text(template.render(n=self.plan.connections, room=room))
         return connection
 
     def listener_of(self, number: int) -> object:

@@ -140,7 +140,8 @@ class Receiver:
         self.reading.begin(moment)
 
     def begin(self, first: int) -> None:
-        """Count from this number on."""
+        """Count from this number on, also what nobody expects: before that it may be greetings."""
+        self.foreign = 0
         for stream in self.streams.values():
             stream.begin(first)
 
