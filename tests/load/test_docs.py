@@ -42,7 +42,7 @@ def with_less(arguments: list[str]) -> list[str]:
     for option, value in LESS.items():
         if option in less:
             less[less.index(option) + 1] = value
-    return less
+    return [*less, "--patience", "0.5"] if less[0] == "slow" else less
 
 
 def test_the_page_has_a_command_for_each_question():

@@ -12,7 +12,7 @@ from ..kit.faulty import STALL
 
 # A window of so many messages has so many of each hundred, wherever it begins
 CONNECTIONS, MESSAGES = 20, 200
-LOAD = ("--connections", CONNECTIONS, "--rate", 200, "--duration", 1)
+LOAD = ("--connections", CONNECTIONS, "--rate", 400, "--duration", 0.5)
 # What is lost is waited for; nothing else takes a second
 LOSES = ("--patience", 1)
 TICKS = ("--passive", "--expect", '"number": {seq}, "at": {due}', "--connections", CONNECTIONS)
@@ -34,7 +34,7 @@ def ask(fault: str, question: str, *more: object) -> dict:
         load = (*LOAD, *more)
         if question == "echo":
             # So that each connection has as many messages as each has with fanout
-            load = ("--connections", 2, "--rate", 400, "--duration", 1, *more)
+            load = ("--connections", 2, "--rate", 800, "--duration", 0.5, *more)
         return findings(question, *load, url=url + ("/echo" if question == "echo" else "/"))
 
 
@@ -66,7 +66,7 @@ def test_what_a_server_sends_in_another_order_is_counted(question):
 
 def test_a_stall_shows_in_the_latency_of_all_that_was_due_meanwhile():
     """In 0.5 s 100 of the 200 messages are due, and the first of them is late by all of it, the last by nothing."""
-    found = ask("stall", "fanout")
+    found = ask("stall", "fanout", "--rate", 200, "--duration", 1)
     histogram = HdrHistogram.decode(found["latency_hdr"])
     assert histogram.get_total_count() == MESSAGES * CONNECTIONS
     late = [
