@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from typing import Any
 
@@ -39,8 +41,13 @@ def _show(snapshot: Snapshot) -> None:
 
 
 def _say(**values: Any) -> None:
-    print(json.dumps(values), flush=True)
+    try:
+        print(json.dumps(values), flush=True)
+    except BrokenPipeError:
+        os._exit(1)  # nobody wants it any more, and there is nobody to tell
 
 
 if __name__ == "__main__":
+    # A Ctrl-C is for all processes of a terminal, and the one that started this ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     run(_main())

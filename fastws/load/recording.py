@@ -98,7 +98,7 @@ def require_histograms() -> None:
     try:
         import hdrh.histogram  # noqa: F401
     except ImportError as error:
-        raise ConfigurationError(f"fastws bench needs hdrhistogram ({error}): pip install 'fastws[load]'") from None
+        raise ConfigurationError(f"--json needs hdrhistogram ({error}): pip install 'fastws[load]'") from None
 
 
 class Stream:

@@ -110,7 +110,6 @@ class Ticks:
         start, since = loop.time(), time.time()
         for number in itertools.count():
             await asyncio.sleep(start + number / 100 - loop.time())
-            stall_at(number)
             due = (since + number / 100) * 1000
             for text in line.next(f'{{"number": {number}, "at": {due:.3f}}}'):
                 ws.broadcast_text(text, to=self)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from ..kit.bench import bench, faulty_server, findings
+from ..kit.bench import COMMAND, TIMEOUT, bench, faulty_server, findings
 from ..kit.faulty import STALL
 
 # A window of so many messages has so many of each hundred, wherever it begins
@@ -164,6 +167,21 @@ def test_it_fails_where_a_delivery_is_later_than_it_may_be():
     assert done.returncode == 1
     assert done.stderr.endswith("ms, and --max-p99 is 100\n")
     assert json.loads(done.stdout)["exceeded"] == [done.stderr.removeprefix("fastws: ").rstrip()]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_it_without_a_word(processes):
+    with faulty_server("none") as url:
+        command = [*COMMAND, url + "/", "fanout", *LOAD, "--duration", 60, "--processes", processes]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            list(map(str, command)), stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        ) as process:
+            assert "measuring" in next(line for line in process.stderr if "measuring" in line)
+            os.killpg(process.pid, signal.SIGINT)
+            out, errors = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in errors
 
 
 def test_a_server_that_is_not_there_is_no_answer():

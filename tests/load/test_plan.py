@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from fastws.errors import ConfigurationError
 from fastws.load import addresses
 from fastws.load.addresses import local_addresses, raise_file_limit
 from fastws.load.plan import Plan
+from fastws.load.plot import require_plots
+from fastws.load.recording import require_histograms
 from fastws.process.command_line import parse
 
 
@@ -79,6 +83,21 @@ def test_what_cannot_be_is_refused_with_what_can(arguments, why):
 
 def test_a_url_of_something_else_is_refused():
     assert refusal("storm", url="localhost:9090") == "URL 'localhost:9090': give a URL such as ws://localhost:9090/chat"
+
+
+@pytest.mark.parametrize(
+    ("module", "require", "complaint"),
+    [
+        ("hdrh.histogram", require_histograms, "--json needs hdrhistogram"),
+        ("matplotlib.figure", require_plots, "--plot needs matplotlib"),
+    ],
+)
+def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(monkeypatch, module, require, complaint):
+    require()
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigurationError, match=complaint) as refused:
+        require()
+    assert str(refused.value).endswith("pip install 'fastws[load]'")
 
 
 # --- What the system gives.
