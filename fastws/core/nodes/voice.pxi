@@ -139,7 +139,11 @@ cdef class Voice:
         return 0
 
     def subscriptions(self):
-        return subjects_of(list(self.targets.values()))
+        # As they are asked for: all at once would hold up the loop
+        cdef Target target
+        for target in list(self.targets.values()):
+            if target.subscribed:
+                yield target.subject
 
     def wants(self, bytes subject not None):
         found = self.targets.get(subject)
@@ -254,14 +258,6 @@ cdef class Voice:
             self.has_room = False
             self.lost += count
         return 0
-
-
-def subjects_of(list targets):
-    """Those that are subscribed by when they are asked for: all at once would hold up the loop."""
-    cdef Target target
-    for target in targets:
-        if target.subscribed:
-            yield target.subject
 
 
 cdef object do_guarded(function, argument, more=None):
