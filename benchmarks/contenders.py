@@ -1,4 +1,4 @@
-"""Who is compared end to end: how each server is started, and what it cannot do."""
+"""Who is compared end to end: how each server, and each client, is started, and what it cannot do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROGRAMS = Path(__file__).parent / "peers"
+CLIENT_PROGRAMS = Path(__file__).parent / "clients"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Peer:
             command += ["--certificate", str(certificate)]
         return command
 
+    def client_command(self, port: int, *arguments: str) -> list[str]:
+        """Return how its client is started, which prints what it found."""
+        program = str(CLIENT_PROGRAMS / f"{self.program}_client.py")
+        return [sys.executable, program, "--port", str(port), "--variant", self.variant, *arguments]
+
 
 PEERS = {
     peer.name: peer
@@ -55,6 +61,17 @@ PEERS = {
         Peer("uvicorn sansio", "uvicorn", "websockets-sansio"),
         Peer("uvicorn wsproto", "uvicorn", "wsproto", packages=("wsproto",)),
         Peer("tornado", "tornado", packages=("tornado",)),
+    )
+}
+CLIENTS = {
+    peer.name: peer
+    for peer in (
+        Peer("floor", "floor"),
+        Peer("fastws called", "fastws", "called"),
+        Peer("fastws awaited", "fastws"),
+        Peer("picows", "picows"),
+        Peer("websockets", "websockets"),
+        Peer("aiohttp", "aiohttp"),
     )
 }
 PACKAGES = [package for peer in PEERS.values() for package in peer.packages]

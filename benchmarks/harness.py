@@ -125,7 +125,12 @@ def load(scenario: Scenario, port: int, pid: int, seconds: float, core: int) -> 
     """Load a server; returns what the load generator found."""
     settings = scenario.facts() | {"port": port, "pid": pid, "seconds": seconds}
     arguments = [f"{name}={int(value) if isinstance(value, bool) else value}" for name, value in settings.items()]
-    command = ["taskset", "-c", str(core), str(binaries() / "load"), scenario.load, *arguments]
+    return found_by([str(binaries() / "load"), scenario.load, *arguments], seconds, core)
+
+
+def found_by(command: list[str], seconds: float, core: int) -> dict:
+    """Run what measures on one core; returns the figures that it prints."""
+    command = ["taskset", "-c", str(core), *command]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + PATIENCE, check=False)
     except subprocess.TimeoutExpired:
@@ -135,8 +140,32 @@ def load(scenario: Scenario, port: int, pid: int, seconds: float, core: int) -> 
     return json.loads(done.stdout)
 
 
+def client(peer: Peer, scenario: Scenario, port: int, seconds: float, core: int) -> dict:
+    """Let a client measure itself at an echo server; returns what it found."""
+    if peer.program == "floor":
+        return floor_of_clients(scenario, port, seconds, core)
+    settings = {"size": scenario.size, "window": scenario.window, "connections": scenario.connections}
+    arguments = [f"--{name}={value}" for name, value in (settings | {"seconds": seconds}).items()]
+    return found_by(peer.client_command(port, *arguments), seconds, core)
+
+
+def floor_of_clients(scenario: Scenario, port: int, seconds: float, core: int) -> dict:
+    """What the load generator, in C, needs itself: the least that a client can do."""
+    if not scenario.size:
+        raise NotMeasured("the load generator tells nothing of its own memory")
+    settings = {"connections": 1, "size": scenario.size, "window": scenario.window, "port": port, "pid": os.getpid()}
+    arguments = [f"{name}={value}" for name, value in (settings | {"seconds": seconds}).items()]
+    found = found_by([str(binaries() / "load"), "echo", *arguments], seconds, core)
+    rate = found["messages_per_second"]
+    return {"messages_per_second": rate, "cpu_us": found["load_share"] / rate * 1e6, "cpu_share": found["load_share"]}
+
+
 def sample(peer: Peer, scenario: Scenario, seconds: float, cores: Cores) -> dict:
     """Measure once; raises NotMeasured where that cannot be."""
+    if scenario.is_of_clients:
+        # The one whose CPU time counts has the core of those whose CPU time counts
+        with server([str(binaries() / "floor"), "echo"], cores.load) as (port, _):
+            return client(peer, scenario, port, seconds * scenario.lasts, cores.server)
     for feature, excuse in peer.cannot.items():
         if getattr(scenario, feature):
             raise NotMeasured(excuse)

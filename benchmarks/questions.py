@@ -8,7 +8,7 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass
 
-from contenders import PEERS
+from contenders import CLIENTS, PEERS, Peer
 
 ALL = tuple(PEERS)
 ONE_FASTWS = tuple(name for name in ALL if name != "fastws async")  # where no handler runs, or but once for very many
@@ -62,7 +62,17 @@ class Scenario:
     @property
     def mode(self) -> str:
         """What the server has to do."""
-        return "echo" if self.load in ("echo", "handshake", "idle") else "broadcast"
+        return "broadcast" if self.load in ("broadcast", "chat", "slow") else "echo"
+
+    @property
+    def is_of_clients(self) -> bool:
+        """Whether clients are measured, and not servers."""
+        return self.load.startswith("client")
+
+    @property
+    def known(self) -> dict[str, Peer]:
+        """Who may be measured."""
+        return CLIENTS if self.is_of_clients else PEERS
 
     def facts(self) -> dict[str, object]:
         """Return what a sample says about its scenario."""
@@ -85,6 +95,10 @@ def slow(stalled: int, **more: object) -> Scenario:
 
 def idle(connections: int, **more: object) -> Scenario:
     return Scenario("idle", connections, rounds=1, peers=ONE_FASTWS, **more)
+
+
+def client(size: int, window: int, **more: object) -> Scenario:
+    return Scenario("client", 1, size, window, peers=tuple(CLIENTS), **more)
 
 
 QUESTIONS: dict[str, list[Scenario]] = {
@@ -125,6 +139,13 @@ QUESTIONS: dict[str, list[Scenario]] = {
         Scenario("broadcast", count, 64, peers=("floor", "fastws"), rounds=2)
         for count in possible(1_000, 5_000, 10_000, 15_000, 19_000)
     ],
+    "client": [
+        client(64, 1, quick=True),
+        client(64, 32, quick=True),
+        client(8192, 1),
+        client(1 << 20, 1),
+    ],
+    "client-idle": [Scenario("client idle", 1000, rounds=1, peers=tuple(CLIENTS)[1:], quick=True)],
     "tls": [
         echo(100, 64, 1, tls=True, peers=FEW),
         echo(100, 16384, 1, tls=True, peers=FEW),

@@ -26,6 +26,8 @@ TITLES = {
     "handshake": "Opening handshakes",
     "idle": "Memory of a connection that says nothing",
     "scale": "More and more connections",
+    "client": "Clients: one message out, one message back",
+    "client-idle": "Clients: memory of a connection that says nothing",
     "tls": "The same over TLS",
     "parts": "The parts, in process",
     "adversary": "Under attack",
@@ -65,6 +67,8 @@ FIGURES = {
     ],
     "handshake": [Figure("cpu_us", "CPU time of the server per handshake", CPU.text)],
     "idle": [Figure("bytes_per_connection", "Memory per connection", memory_text)],
+    "client": [Figure("cpu_us", "CPU time of the client per message that it received", CPU.text)],
+    "client-idle": [Figure("bytes_per_connection", "Memory of the client per connection", memory_text)],
 }
 
 
@@ -208,7 +212,7 @@ def work_row(samples: list[dict], floor: float | None) -> Row:
 def peer_row(peer: str, samples: list[dict], floor: float | None) -> Row:
     good = [sample for sample in samples if is_good(sample)]
     if not good:
-        first = "bytes per connection" if samples[0].get("load") == "idle" else "CPU per message"
+        first = "bytes per connection" if "idle" in samples[0].get("load", "") else "CPU per message"
         return {"": peer, first: "not measured"}
     failed = f" ({len(samples) - len(good)} of {len(samples)} samples failed)" if len(good) < len(samples) else ""
     return {"": peer + failed} | work_row(good, floor)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import report
-from contenders import PEERS, Peer
+from contenders import CLIENTS, PEERS, Peer
 from harness import Cores, NotMeasured, allow_many_files, binaries, estimate, sample
 from questions import QUESTIONS, Scenario
 from recording import HERE, RESULTS, circumstances, record
@@ -24,6 +24,7 @@ from recording import HERE, RESULTS, circumstances, record
 QUICK = {"seconds": 0.5, "rounds": 3}
 PARTIAL_RESULTS = HERE.parent / ".benchmarks" / "partial"  # which git ignores
 PARTS_SECONDS = {False: 120, True: 20}  # that the parts take about, all of them or the quick subset
+KNOWN = list(PEERS | CLIENTS)
 SHOWN = ("cpu_us", "p50_ms", "p99_ms", "bytes_per_connection", "memory_growth")
 
 
@@ -34,7 +35,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a subset of five minutes; its tables are only printed")
     parser.add_argument("--only", metavar="QUESTIONS", help=f"of {','.join([*QUESTIONS, 'parts'])} (default: all)")
-    parser.add_argument("--peers", metavar="NAMES", help=f"of {','.join(PEERS)} (default: all)")
+    parser.add_argument("--peers", metavar="NAMES", help=f"of {','.join(KNOWN)} (default: all)")
     parser.add_argument("--seconds", type=float, help="that a sample counts (default: 1, quick 0.5)")
     parser.add_argument("--rounds", type=int, help="samples of each peer in each scenario (default: 3)")
     parser.add_argument("--server-core", type=int, help="default: the first that we may use")
@@ -52,7 +53,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     partial = options.quick or options.peers
     options.results = options.results or (PARTIAL_RESULTS if partial else RESULTS)
     options.questions = chosen(parser, options.only, [*QUESTIONS, "parts"])
-    options.peers = chosen(parser, options.peers, list(PEERS))
+    options.peers = chosen(parser, options.peers, KNOWN)
     return options
 
 
@@ -68,7 +69,7 @@ def scenarios(question: str, options: argparse.Namespace) -> list[Scenario]:
 
 
 def participants(scenario: Scenario, options: argparse.Namespace) -> list[Peer]:
-    return [PEERS[name] for name in scenario.peers if name in options.peers]
+    return [scenario.known[name] for name in scenario.peers if name in options.peers]
 
 
 def rounds(scenario: Scenario, options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
     ) from None
 from ._speedups import ClientConnection
 from .errors import (
+    CallTimeoutError,
     ClientRoleError,
     ConcurrentReceiveError,
     ConfigurationError,
@@ -40,9 +41,12 @@ from .server.server import Server, serve
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from . import sync
     from .client.connect import connect
+    from .client.reconnecting import Reconnecting, Retry, reconnect
 
 __all__ = [
+    "CallTimeoutError",
     "ClientConnection",
     "ClientRoleError",
     "ConcurrentReceiveError",
@@ -60,26 +64,37 @@ __all__ = [
     "NotServingError",
     "OpenTimeoutError",
     "ProxyError",
+    "Reconnecting",
     "RedirectError",
+    "Retry",
     "Server",
     "StartError",
     "WrongThreadError",
     "connect",
     "http",
+    "reconnect",
     "run",
     "serve",
+    "sync",
     "ws",
 ]
 
 # What a server has no use of is loaded when somebody asks for it.
-_LAZY = {"connect": "client.connect"}
+_LAZY = {
+    "Reconnecting": "client.reconnecting",
+    "Retry": "client.reconnecting",
+    "connect": "client.connect",
+    "reconnect": "client.reconnecting",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "sync":
+        return import_module(".sync", __name__)
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f".{_LAZY[name]}", __name__), name)
     return value
 

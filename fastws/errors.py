@@ -23,6 +23,7 @@
     ├── ConcurrentReceiveError          (RuntimeError) two tasks receive at once
     ├── LoadError                       (RuntimeError) `fastws bench` has no answer
     ├── ClientRoleError                 (RuntimeError) called on a client's connection, and only a server's has it
+    ├── CallTimeoutError                (TimeoutError) a call of fastws.sync took longer than it was given
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service or of the client (`ConfigurationError`, `HandlerError` and
@@ -37,6 +38,7 @@ import reprlib
 from collections.abc import Mapping
 
 __all__ = [
+    "CallTimeoutError",
     "ClientRoleError",
     "ConcurrentReceiveError",
     "ConfigurationError",
@@ -346,6 +348,24 @@ class ConcurrentReceiveError(FastWSError, RuntimeError):
 
     def __str__(self) -> str:
         return "another task receives from this connection already; have one task receive, and hand on what comes"
+
+
+class CallTimeoutError(FastWSError, TimeoutError):
+    """A blocking call of `fastws.sync` took longer than it was given.
+
+    Attributes:
+        function: what was called, such as ``"connection.receive"``.
+        timeout: seconds.
+    """
+
+    def __init__(self, function: str, timeout: float) -> None:
+        super().__init__()
+        self.args = (function, timeout)  # of which OSError, a TimeoutError's base, would make an errno
+        self.function = function
+        self.timeout = timeout
+
+    def __str__(self) -> str:
+        return f"{self.function} took longer than {self.timeout:g} s"
 
 
 class LoadError(FastWSError, RuntimeError):

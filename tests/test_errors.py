@@ -19,6 +19,14 @@ SENTENCES = [
     (errors.DialError("[::1]:80", "Connection refused", 111), "cannot connect to [::1]:80: Connection refused"),
     (errors.ProxyError("http://10.0.0.1:3128", "407 Who are you?", 407), "does not connect: 407 Who are you?"),
     (errors.RedirectError("wss://a/", 302, "ws://a/", "no TLS"), "wss://a/ redirects with 302 to 'ws://a/': no TLS"),
+    (errors.InvalidStatus(401, {"a": "b"}, b"no"), "the server answers with status 401 instead of 101"),
+    (errors.InvalidHandshake("the answer has no Upgrade: websocket"), "the answer has no Upgrade: websocket"),
+    (errors.OpenTimeoutError(2.5), "the connection was not open within 2.5 seconds (open_timeout)"),
+    (errors.ConnectionClosed(4000, "bye"), "the connection is closed with code 4000: bye"),
+    (errors.ConnectionClosed(1006), "the connection is closed with code 1006"),
+    (errors.ConcurrentReceiveError(), "another task receives from this connection already"),
+    (errors.ClientRoleError("connection.join"), "connection.join is for the connections of a server"),
+    (errors.CallTimeoutError("connection.receive", 1.5), "connection.receive took longer than 1.5 s"),
     (http.Refuse(404), "404 Not Found"),
 ]
 

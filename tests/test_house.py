@@ -17,7 +17,7 @@ from .conftest import ROOT
 
 # Whom each room imports, types included; docs/design.md draws it. A room is a folder, or a module at the top.
 ROOMS: dict[str, set[str]] = {
-    "__init__": {"_speedups", "client", "errors", "http", "process", "server", "version", "ws"},
+    "__init__": {"_speedups", "client", "errors", "http", "process", "server", "sync", "version", "ws"},
     "__main__": {"process"},
     "_speedups": {"errors", "logs"},
     "backplane": {"_speedups", "errors", "logs", "version"},
@@ -30,9 +30,12 @@ ROOMS: dict[str, set[str]] = {
     "logs": set(),
     "net": {"_speedups", "errors", "logs", "options"},
     "options": {"_speedups", "backplane", "errors", "handshake"},
-    "process": {"backplane", "errors", "load", "logs", "net", "options", "server", "service", "version"},
+    "process": {"backplane", "errors", "handshake", "logs", "net", "options", "server", "service", "version"}
+    | {"load", "terminal"},
     "server": {"_speedups", "backplane", "errors", "handshake", "http1", "logs", "net", "options", "service"},
     "service": {"errors", "logs", "options"},
+    "sync": {"_speedups", "client", "errors", "options"},
+    "terminal": {"_speedups", "client", "errors", "options"},
     "testing": {"_speedups", "service"},
     "version": set(),
     "ws": {"_speedups", "backplane", "http1", "options", "service"},

@@ -2,16 +2,21 @@
  *
  *   floor MODE      echo, or broadcast: every message to all connections; prints its port
  *
- * It collects what one read brought, or one turn of the loop, into one send per connection. It speaks with load.c only:
- * it answers the one handshake key that load.c sends, believes every frame, and expects one publisher, or several whose
- * messages are so small that each comes whole with one read.
+ * It collects what one read brought, or one turn of the loop, into one send per connection. It speaks with load.c, and
+ * with the clients that are measured: it looks for nothing but the key in an opening handshake, which comes with one
+ * read, believes every frame, and expects one publisher, or several whose messages are so small that each comes whole
+ * with one read.
  */
+#include <strings.h>
+
+#include "../accept_key.h"
 #include "../stream.h"
 #include "wire/mask.h"
 
-#define ANSWER                                                                                     \
+#define ANSWER                                                                          \
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"            \
-    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    "Sec-WebSocket-Accept: "
+#define KEY_FIELD "\nSec-WebSocket-Key: "
 #define READ_LEN 262144
 
 typedef struct {
@@ -105,6 +110,23 @@ static void take(connection_t *connection, const uint8_t *data, size_t length, b
     }
 }
 
+/* Answer an opening handshake; 0 when there is no key in it. */
+static int open_websocket(connection_t *connection, const uint8_t *data, size_t length)
+{
+    char accept[ACCEPT_LEN];
+    size_t field = strlen(KEY_FIELD);
+    for (size_t i = 0; i + field + KEY_LEN <= length; i++) {
+        if (strncasecmp((const char *)data + i, KEY_FIELD, field) != 0)
+            continue;
+        accept_key((const char *)data + i + field, accept);
+        append(&connection->out, ANSWER, strlen(ANSWER));
+        append(&connection->out, accept, ACCEPT_LEN);
+        append(&connection->out, "\r\n\r\n", 4);
+        return connection->open = 1;
+    }
+    return 0;
+}
+
 /* 0 when the peer is gone. */
 static int serve(connection_t *connection, int broadcasts)
 {
@@ -116,9 +138,8 @@ static int serve(connection_t *connection, int broadcasts)
             return 0;
         if (length > 0 && connection->open) {
             take(connection, buffer, length, broadcasts ? &turn : &connection->out);
-        } else if (length > 0) {
-            append(&connection->out, ANSWER, strlen(ANSWER));
-            connection->open = 1;
+        } else if (length > 0 && !open_websocket(connection, buffer, length)) {
+            return 0;
         }
         flush_out(connection);
     } while (length == sizeof buffer);

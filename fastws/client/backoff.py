@@ -1,8 +1,8 @@
 """When to try again, and when not to: exponential back-off with full jitter, hints of servers, and errors for good.
 
-Values in, values out. The bound doubles from one attempt to the next up to a cap, and the delay is drawn evenly between
-none and the bound ("full jitter"): so clients that lost their server in one moment come back spread over the whole time.
-A server that says when to come back knows better: ``reconnect in 3500 ms`` as the reason of a close frame, as a server of
+Values in, values out. The bound doubles from one attempt to the next up to a cap, and the delay is drawn evenly from
+none to the bound ("full jitter"): so clients that lost their server in one moment come back spread over the whole time.
+A server that says when to come back knows better: ``reconnect in 3500 ms`` as the reason of a close frame, as one of
 fastws says it that drains, or ``Retry-After`` of a refusal (RFC 9110 section 10.2.3).
 """
 
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from ..errors import ConfigurationError, ConnectError, ConnectionClosed, InvalidStatus, ProxyError, RedirectError
+from ..errors import ConnectError, ConnectionClosed, InvalidStatus, ProxyError, RedirectError
 
 __all__ = ["Backoff", "hint_of", "is_permanent"]
 
@@ -89,14 +89,13 @@ def hint_of(error: BaseException) -> float | None:
 
 def is_permanent(error: Exception) -> bool:
     """Tell whether the same attempt would end the same in a while."""
-    if isinstance(error, (ConfigurationError, RedirectError)):
+    if not isinstance(error, (ConnectError, ConnectionClosed)) or isinstance(error, RedirectError):
         return True
     if isinstance(error, (InvalidStatus, ProxyError)):
         status = error.status or 0
-        return 400 <= status < 500 and status not in _PASSING
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
-        return True
-    return not isinstance(error, (ConnectError, ConnectionClosed))
+        if 400 <= status < 500 and status not in _PASSING:
+            return True
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import get_running_loop, sleep
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ConfigurationError, ConnectionClosed, FastWSError
+from ..options import ConnectOptions, takes
 from .backoff import Backoff, is_permanent
 from .connect import connect
-from .url import parse
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from .._speedups import ClientConnection
-    from ..options import ConnectOptions
+    from .connect import Connecting
 
 __all__ = ["Reconnecting", "Retry", "reconnect"]
 
@@ -53,10 +53,12 @@ class Reconnecting(AsyncIterator["ClientConnection"]):
         max_attempts: int | None,
         on_retry: Callable[[Retry], object] | None,
     ) -> None:
-        parse(url)  # a mistake is told at once
+        if options.get("sock") is not None:
+            raise ConfigurationError("reconnect: sock is one connection, and cannot be made again")
+        connecting = connect(url, **options)  # a mistake is told at once
         self._backoff = Backoff(_checked_delay(max_delay))
         self._connections = _connections(
-            url, options, self._backoff, _checked_attempts(max_attempts), _checked_callback(on_retry)
+            connecting, self._backoff, _checked_attempts(max_attempts), _checked_callback(on_retry)
         )
 
     def __aiter__(self) -> Self:
@@ -80,6 +82,7 @@ class Reconnecting(AsyncIterator["ClientConnection"]):
         return self._backoff.delay
 
 
+@takes(ConnectOptions)
 def reconnect(
     url: str,
     *,
@@ -88,7 +91,9 @@ def reconnect(
     on_retry: Callable[[Retry], object] | None = None,
     **options: Unpack[ConnectOptions],
 ) -> Reconnecting:
-    """Connect to a server, and again whenever that connection has ended::
+    """Connect to a server, and again whenever that connection has ended.
+
+    ::
 
         async for connection in fastws.reconnect("wss://example.com/prices"):
             with contextlib.suppress(fastws.ConnectionClosed):
@@ -122,18 +127,17 @@ def reconnect(
 # Apart from Reconnecting, which is not to be kept alive by what it iterates over: when nobody has it any more, the
 # connection is closed.
 async def _connections(
-    url: str,
-    options: ConnectOptions,
+    connecting: Connecting[ClientConnection],
     backoff: Backoff,
     max_attempts: int | None,
     on_retry: Callable[[Retry], object] | None,
 ) -> AsyncGenerator[ClientConnection, None]:
-    now = asyncio.get_running_loop().time
+    now = get_running_loop().time
     backoff.begin()
     while True:
         error: FastWSError
         try:
-            connection = await connect(url, **options)
+            connection = await connecting
         except FastWSError as failure:
             error = failure
         else:
@@ -150,7 +154,7 @@ async def _connections(
         if on_retry is not None:
             on_retry(Retry(backoff.attempt, delay, error))
         del error
-        await asyncio.sleep(delay)
+        await sleep(delay)
 
 
 def _checked_delay(value: Any) -> float:

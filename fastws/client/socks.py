@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import python_socks
 from python_socks.async_.asyncio import Proxy as Socks
 
-from ..errors import DialError, ProxyError
+from ..errors import ConnectError, ProxyError
 from .tcp import open_tcp
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def open_socks(proxy: Proxy, target: Target, local_addr: LocalAddress | No
         return await socks.connect(target.host, target.port, timeout=PATIENCE)
     except python_socks.ProxyError as error:
         raise ProxyError(str(proxy), str(error), error.error_code) from error
-    except DialError:
+    except ConnectError:
         raise
     except OSError as error:
         raise ProxyError(str(proxy), error.strerror or str(error)) from error

@@ -62,11 +62,10 @@ async def _open_http(proxy: Proxy, target: Target, local_addr: LocalAddress | No
         sock = await open_bridge(sock, proxy)
     try:
         await _connect(sock, proxy, target)
-    except OSError as error:
+    except BaseException as error:
         sock.close()
-        raise ProxyError(str(proxy), f"it went away: {error.strerror or error}") from error
-    except BaseException:
-        sock.close()
+        if isinstance(error, OSError) and not isinstance(error, ProxyError):
+            raise ProxyError(str(proxy), f"it went away: {error.strerror or error}") from error
         raise
     return sock
 

@@ -1,4 +1,4 @@
-"""The `fastws` command: serve the services of a file, and say where they listen; or tell a process that does.
+"""The `fastws` command: serve the services of a file, and say where they listen; tell a process that does; or connect.
 
 What a user can get wrong is one line on stderr, without a traceback: status 2 for the command itself (no such file, no
 service in it), status 1 for what came of it (a service that is wrong, a port in use). Only an exception in the user's
@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(given)
     if options.command == "bench":
         return _bench(options)
+    if options.command == "connect":
+        return _connect(options)
     if options.command != "run":
         return _tell(options)
     if options.reload:
@@ -68,6 +70,23 @@ def _bench(options: argparse.Namespace) -> int:
     from ..load.command import bench
 
     return bench(options)
+
+
+def _connect(options: argparse.Namespace) -> int:
+    # A server does not need it
+    from ..terminal.talk import Talk, talk
+
+    asked = Talk(
+        options.url,
+        headers=tuple(options.header),
+        subprotocols=tuple(options.subprotocol),
+        origin=options.origin,
+        insecure=options.insecure,
+        binary=options.binary,
+        ping=options.ping,
+        once=options.once,
+    )
+    return talk(asked)
 
 
 def _tell(options: argparse.Namespace) -> int:

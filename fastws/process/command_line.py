@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
+from ..handshake.fields import is_token
 from ..load.arguments import add_bench
 from ..options import ServeOptions, ServerOptions
 from ..version import __version__
@@ -38,6 +39,29 @@ Ctrl-C or SIGTERM closes every WebSocket with 1001, runs on_close and on_stop, a
 SIGTERM takes time for that, and a second one does not. SIGHUP replaces workers one after another.
 """
 
+_CONNECT: Final = """\
+Connect to a server. Lines that are typed, or come from a pipe, are sent as text messages, and what comes is shown.
+At a terminal /ping sends a ping, /close 4000 why closes, and /help shows more. Of a pipe every line is a message,
+and behind the last one the server has time to answer, until its pong."""
+
+_CONNECT_EPILOG: Final = """\
+examples:
+  fastws connect wss://example.com/chat
+  fastws connect ws://localhost:9090/chat --header "Authorization: Bearer x" --subprotocol chat.v2
+  echo hi | fastws connect ws://localhost:9090/echo/websocket --once
+
+exit status:
+  0    closed with 1000 or 1001, or by you; with --once, a message came
+  1    not connected: nobody is there, or the server refuses
+  2    wrong arguments
+  3    closed by the server with another code; with --once, before a message came
+  4    lost without a close frame (1006)
+  130  Ctrl-C
+
+If output is no terminal, it is the messages alone, each as it came and a line break; what happens is told on stderr.
+NO_COLOR does without colours.
+"""
+
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -46,7 +70,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     Returns:
         `command`. Of "run" `services`, `reload`, `workers`, `log_level`, `fd` (None if not given) and those options of
-        the server that were given; of "bench" the fields of `load.plan.Plan`; of the others `pid` and `timeout`.
+        the server that were given; of "connect" its arguments; of "bench" the fields of `load.plan.Plan`; of the others
+        `pid` and `timeout`.
     """
     given = _make_parser().parse_args(arguments)
     if given.command != "run":
@@ -80,6 +105,16 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_limits(run.add_argument_group("limits"))
     for telling in _TELLING:
         _add_telling(commands.add_parser, *telling)
+    _add_connect(
+        commands.add_parser(
+            "connect",
+            help="talk to a server at the terminal, or from a pipe",
+            description=_CONNECT,
+            epilog=_CONNECT_EPILOG,
+            formatter_class=style,
+            allow_abbrev=False,
+        )
+    )
     add_bench(commands.add_parser)
     return parser
 
@@ -88,6 +123,35 @@ def _add_telling(add: Callable[..., argparse.ArgumentParser], name: str, meaning
     telling = add(name, help=meaning, description=f"{meaning.capitalize()}. {waits}", allow_abbrev=False)
     telling.add_argument("pid", type=_count, metavar="PID", help="the process that serves, or supervises workers")
     telling.add_argument("--timeout", type=_seconds, default=WAIT_TIMEOUT, metavar="SECONDS", help=_TIMEOUT)
+
+
+def _add_connect(connect: argparse.ArgumentParser) -> None:
+    connect.add_argument("url", metavar="URL", help="of the server, such as wss://example.com/chat")
+    connect.add_argument(
+        "--header",
+        type=_header,
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="a header field of the request, any number of times",
+    )
+    connect.add_argument(
+        "--subprotocol", action="append", default=[], metavar="NAME", help="one to offer, any number of times"
+    )
+    connect.add_argument(
+        "--origin", metavar="ORIGIN", help="the page that it pretends to be, as in https://example.com"
+    )
+    connect.add_argument("--insecure", action="store_true", help="take any certificate of the server's")
+    connect.add_argument("--binary", action="store_true", help="send lines as binary messages")
+    connect.add_argument(
+        "--ping",
+        type=_interval,
+        nargs="?",
+        const=1.0,
+        metavar="SECONDS",
+        help="ping all the time, once a second or as given, and show how long the pong takes",
+    )
+    connect.add_argument("--once", action="store_true", help="end with the first message that comes")
 
 
 def server_options(given: argparse.Namespace) -> ServeOptions:
@@ -211,6 +275,20 @@ def _seconds(text: str) -> float:
 
 def _seconds_or_off(text: str) -> float | None:
     return None if text == "off" else _seconds(text)
+
+
+def _interval(text: str) -> float:
+    seconds = _seconds(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not is_token(name):
+        raise argparse.ArgumentTypeError(f"{text!r} is no header field; give NAME:VALUE")
+    return name, value.strip()
 
 
 def _port(text: str) -> int:

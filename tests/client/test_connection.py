@@ -23,6 +23,16 @@ def connect(server, path="/", **options):
     return fastws.connect(where, **options)
 
 
+async def all_of(connection) -> tuple[list, fastws.ConnectionClosed]:
+    """All that can be iterated over, and the error at the end of it."""
+    received = []
+    try:
+        while True:
+            received.append(await within(connection.__anext__()))
+    except fastws.ConnectionClosed as error:
+        return received, error
+
+
 @pytest.fixture
 async def connected(serve):
     """Connect to one service: `service_side, connection = await connected(Watch())`."""
@@ -135,8 +145,10 @@ async def test_a_task_that_waits_goes_on_in_its_own_context_as_itself(connected)
 
     async def receive():
         task = asyncio.current_task()
-        for _ in range(3):
-            seen.append((await connection.receive(), asyncio.current_task() is task))
+        async for message in connection:
+            seen.append((message, asyncio.current_task() is task))
+            if message == "c":
+                return
 
     receiving = asyncio.create_task(receive())
     await turns()
@@ -220,11 +232,9 @@ async def test_a_close_frame_behind_messages_comes_after_them(serve):
     for number in range(50):
         service.connections[0].push_text(str(number))
     service.connections[0].close(4000, "enough")
-    received = []
-    with pytest.raises(fastws.ConnectionClosed, match="closed with code 4000: enough"):
-        async for message in connection:
-            received.append(message)
+    received, error = await all_of(connection)
     assert received == [str(number) for number in range(50)]
+    assert str(error) == "the connection is closed with code 4000: enough"
     await within(connection.wait_closed())
 
 
@@ -390,14 +400,11 @@ async def test_iteration_raises_on_any_other(frame, code):
         if frame:
             await peer.read_frame()
 
-    received = []
     async with raw_server(serve) as where:
         connection = await within(fastws.connect(where))
-        with pytest.raises(fastws.ConnectionClosed) as caught:
-            async for message in connection:
-                received.append(message)
+        received, error = await all_of(connection)
         await connection.close()
-    assert (received, caught.value.code) == (["last"], code)
+    assert (received, error.code) == (["last"], code)
 
 
 async def test_a_task_that_waits_is_told_of_the_end(connected):

@@ -53,7 +53,7 @@ async def run(wstest: Path, url: str, parts: list[list[str]], directory: Path) -
 async def run_client(
     wstest: Path, client: Callable[[str], Awaitable[None]], parts: list[list[str]], directory: Path
 ) -> dict[str, Verdict]:
-    """Let wstest do the cases with clients, each of which is given the URL of a case to play: it echoes until the end."""
+    """Let wstest do the cases with clients: each is given the URL of a case to play, and echoes until the end."""
 
     async def run_part(cases: list[str], directory: Path) -> dict[str, Verdict]:
         with socket.create_server(("127.0.0.1", 0)) as sock:
@@ -106,7 +106,9 @@ def _verdicts(directory: Path) -> dict[str, Verdict]:
 
 
 @contextlib.asynccontextmanager
-async def _wstest(wstest: Path, mode: str, directory: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _wstest(
+    wstest: Path, mode: str, directory: Path, *arguments: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     with (directory / "output.txt").open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(wstest, "-m", mode, "-s", "spec.json", *arguments),

@@ -64,7 +64,7 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 @contextlib.asynccontextmanager
 async def raw_server(serve: Callable[[Peer], Awaitable[None]]) -> AsyncIterator[str]:
-    """Listen, and yield the URL; each connection is given to `serve` once its request is read, and closed after that."""
+    """Listen, and yield the URL: each connection is given to `serve` once its request is read, then it is closed."""
     tasks = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
