@@ -21,6 +21,7 @@
     │   └── OpenTimeoutError            (TimeoutError) it takes longer than `open_timeout`
     ├── ConnectionClosed                a client sends or receives on a connection that has ended
     ├── ConcurrentReceiveError          (RuntimeError) two tasks receive at once
+    ├── LoadError                       (RuntimeError) `fastws bench` has no answer
     ├── ClientRoleError                 (RuntimeError) called on a client's connection, and only a server's has it
     ├── CallTimeoutError                (TimeoutError) a call of fastws.sync took longer than it was given
     ├── testing.Refused                 a server in memory refuses the opening handshake of a test's client
@@ -53,6 +54,7 @@ __all__ = [
     "HandshakeError",
     "InvalidHandshake",
     "InvalidStatus",
+    "LoadError",
     "NoCurrentConnectionError",
     "NotServingError",
     "OpenTimeoutError",
@@ -366,3 +368,7 @@ class CallTimeoutError(FastWSError, TimeoutError):
 
     def __str__(self) -> str:
         return f"{self.function} took longer than {self.timeout:g} s"
+
+
+class LoadError(FastWSError, RuntimeError):
+    """What `fastws bench` was asked has no answer; the message says why."""

@@ -18,7 +18,7 @@ from .._speedups import Connection, FrameReader, build_close_payload, build_fram
 from ..errors import ConfigurationError, FastWSError
 
 if TYPE_CHECKING:
-    from ..http1.request import Headers
+    from ..handshake.mappings import Headers
     from .clock import Clock
     from .exchange import Response
     from .memory import MemoryTransport

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httptools
 
 from ..errors import ConfigurationError, FastWSError
-from ..http1.request import Headers
+from ..handshake.mappings import Headers
 
 if TYPE_CHECKING:
     from ..http1.response import HeadersInput
