@@ -41,7 +41,7 @@ from .server.server import Server, serve
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from . import sync
+    from . import sync, testing
     from .client.connect import connect
     from .client.reconnecting import Reconnecting, Retry, reconnect
 
@@ -76,6 +76,7 @@ __all__ = [
     "run",
     "serve",
     "sync",
+    "testing",
     "ws",
 ]
 
@@ -86,13 +87,14 @@ _LAZY = {
     "connect": "client.connect",
     "reconnect": "client.reconnecting",
 }
+_LAZY_DOORS = ("sync", "testing")
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "sync":
-        return import_module(".sync", __name__)
+    if name in _LAZY_DOORS:
+        return import_module(f".{name}", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f".{_LAZY[name]}", __name__), name)
@@ -100,4 +102,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_LAZY_DOORS})

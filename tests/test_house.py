@@ -17,7 +17,7 @@ from .conftest import ROOT
 
 # Whom each room imports, types included; docs/design.md draws it. A room is a folder, or a module at the top.
 ROOMS: dict[str, set[str]] = {
-    "__init__": {"_speedups", "client", "errors", "http", "process", "server", "sync", "version", "ws"},
+    "__init__": {"_speedups", "client", "errors", "http", "process", "server", "sync", "testing", "version", "ws"},
     "__main__": {"process"},
     "_speedups": {"errors", "logs"},
     "backplane": {"_speedups", "errors", "logs", "version"},
