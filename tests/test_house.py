@@ -67,7 +67,8 @@ def _imports(path: Path) -> set[str]:
 
 def _module(base: str, name: str) -> str:
     """Return the module that ``from base import name`` reads."""
-    for module in (f"{base}.{name}".strip("."), base):
+    path = f"{base}.{name}".strip(".")
+    for module in (path, f"{path}.__init__", base):
         if module in SOURCES or module == "_speedups":
             return module
     return f"{base}.__init__".strip(".")
