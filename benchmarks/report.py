@@ -156,15 +156,23 @@ def pictures(run: dict) -> dict[str, str]:
 
 
 def node_panels(run: dict) -> list[Panel]:
-    """For each engine and burst a message to all, pushed here and elsewhere."""
+    """A message to all, pushed elsewhere, of everybody; beside it what fastws takes when it is pushed here."""
     panels: dict[str, list[Bar]] = {}
     for sample in run["samples"]:
         if sample["what"] == "group":
-            found = sample["cpu"]
-            place = "pushed here" if sample["place"] == "local" else "fastws, elsewhere"
-            bar = Bar(place, median(found), min(found), max(found), time_text(median(found)))
-            panels.setdefault(f"{WORDS[sample['engine']]}, {sample['burst']} at a time", []).append(bar)
+            place = "here" if sample["place"] == "local" else "elsewhere"
+            name = sample.get("peer") or f"fastws {WORDS[sample['engine']]}, {place}"
+            panels.setdefault(f"to all, {sample['burst']} at a time", []).append(node_bar(name, sample))
+        elif sample["what"] == "far":
+            panels.setdefault("push to a group of others only", []).append(
+                node_bar(sample.get("peer") or f"fastws {WORDS[sample['engine']]}", sample)
+            )
     return [Panel(title, bars) for title, bars in panels.items()]
+
+
+def node_bar(name: str, sample: dict) -> Bar:
+    found = sample["cpu"]
+    return Bar(name, median(found), min(found), max(found), time_text(median(found)))
 
 
 def picture_name(run: dict, figure: Figure) -> str:
@@ -285,32 +293,33 @@ def adversary_row(kind: str, sample: dict) -> Row:
 # --- Several nodes
 
 
-WORDS = {"workers": "workers", "nats": "NATS", "redis": "Redis"}
+WORDS = {"workers": "workers", "nats": "NATS", "redis": "Redis", "own mesh": "its own mesh"}
 
 
 def nodes_text(run: dict) -> str:
-    """What a message from elsewhere costs beside one from here, and beside what drivers take for their part of it."""
+    """What a message from elsewhere costs beside one from here, and beside what others take for it."""
     text = f"\nCPU time of the node that has the {run['clients']:,} clients, messages of {run['size']} bytes; "
-    text += ", ".join(f"{name} {version}" for name, version in run["drivers"].items()) + ".\n"
+    text += ", ".join(f"{name} {version}" for name, version in run["others"].items()) + ".\n"
     for burst in sorted({sample["burst"] for sample in run["samples"] if sample["what"] == "group"}):
         title = f"to all, {burst} at a time, per client"
-        text += "\n" + table(compared(run, title, "group", burst=burst))
+        text += "\n" + table(compared(run, title, "group", burst=burst) + of_others(run, title, burst))
     text += "\n" + table(compared(run, "to one client, 32 at a time", "name"))
     text += "\n" + table([{"for its part": name, "": time_text(median(found))} for name, found in for_its_part(run)])
-    return text + "\n" + table([latency_row(run, engine) for engine in engines_of(run)])
+    text += "\n" + table([latency_row(run, engine) for engine in engines_of(run)])
+    return text + "\n" + table(crowd_rows(run)) + "\n" + table(groups_rows(run))
 
 
 def engines_of(run: dict) -> list[str]:
-    return list(dict.fromkeys(sample["engine"] for sample in run["samples"] if sample["what"] == "group"))
+    return list(dict.fromkeys(sample["engine"] for sample in run["samples"] if sample["what"] == "latency"))
 
 
 def node_samples(run: dict, engine: str, what: str, **facts: object) -> dict[str, dict]:
-    """By their place: pushed here, or by another node."""
+    """Of fastws, by their place: pushed here, or by another node."""
     wanted = {"what": what, "engine": engine, **facts}
     return {
         sample.get("place", ""): sample
         for sample in run["samples"]
-        if all(sample.get(name) == value for name, value in wanted.items())
+        if "peer" not in sample and all(sample.get(name) == value for name, value in wanted.items())
     }
 
 
@@ -325,30 +334,71 @@ def compared(run: dict, title: str, what: str, **facts: object) -> list[Row]:
     return rows
 
 
-def for_its_part(run: dict) -> list[tuple[str, list[float]]]:
-    """A push that no client here gets, and what drivers do without a client."""
-    titles = {
-        "far": "push to a group of others only, {}",
-        "driver": "{}'s driver: receive, up to its callback",
-        "layer": "channels_redis, {}: group_send",
-    }
+def of_others(run: dict, title: str, burst: int) -> list[Row]:
+    """What other libraries take for a message from elsewhere."""
     return [
-        (titles[sample["what"]].format(WORDS.get(sample["engine"], sample["engine"])), sample["cpu"])
+        {title: node_name(sample), "pushed elsewhere": time_text(median(sample["cpu"]))}
         for sample in run["samples"]
-        if sample["what"] in titles
+        if sample["what"] == "group" and sample["burst"] == burst and "peer" in sample
     ]
+
+
+def node_name(sample: dict) -> str:
+    return f"{sample['peer']}, {WORDS[sample['engine']]}" if "peer" in sample else f"fastws, {WORDS[sample['engine']]}"
+
+
+def for_its_part(run: dict) -> list[tuple[str, list[float]]]:
+    """What is pushed and nobody here gets, and what drivers take to receive."""
+    titles = {"far": "push to a group of others only: {}", "driver": "receive, up to a callback: {}'s driver"}
+    return [
+        (titles[what].format(WORDS[sample["engine"]] if what == "driver" else node_name(sample)), sample["cpu"])
+        for what in titles
+        for sample in run["samples"]
+        if sample["what"] == what
+    ] + [part for sample in run["samples"] if sample["what"] == "engine" for part in of_the_engine(sample)]
+
+
+def of_the_engine(sample: dict) -> list[tuple[str, list[float]]]:
+    """CPU of the engine itself."""
+    name = WORDS[sample["engine"]]
+    heard = {"one node hears": sample["cpu"], "four nodes hear": sample["cpu_of_four"]}
+    return [(f"{name} itself: a message that {who}", found) for who, found in heard.items()]
 
 
 def latency_row(run: dict, engine: str) -> Row:
     found = node_samples(run, engine, "latency")
+    row = {
+        f"{name}, pushed {where}": time_text(found[place][name])
+        for place, where in (("local", "here"), ("remote", "elsewhere"))
+        for name in ("p50", "p99")
+    }
+    protocol = node_samples(run, engine, "protocol").get("")
     return {
         "until a client reads it": WORDS[engine],
-        **{
-            f"{name}, pushed {where}": time_text(found[place][name])
-            for place, where in (("local", "here"), ("remote", "elsewhere"))
-            for name in ("p50", "p99")
-        },
+        **row,
+        "p50 of the protocol alone": time_text(protocol["p50"]) if protocol else "",
     }
+
+
+def crowd_rows(run: dict) -> list[Row]:
+    found = {sample["workers"]: median(sample["rate"]) for sample in run["samples"] if sample["what"] == "crowd"}
+    return [
+        {"workers": f"{count}", "messages/s to 8,000 clients": f"{rate:,.0f}", "of one": f"{rate / found[1]:.2f}"}
+        for count, rate in found.items()
+    ]
+
+
+def groups_rows(run: dict) -> list[Row]:
+    return [
+        {
+            "100,000 groups on a node": WORDS[sample["engine"]],
+            "memory of a group for it": memory_text(sample["bytes"]),
+            "all subscribed again within": time_text(max(sample["seconds"])),
+            "the loop stood still for": time_text(max(sample["held"])),
+        }
+        for sample in run["samples"]
+        if sample["what"] == "groups"
+    ]
 
 
 TABLES = {"parts": parts_text, "adversary": adversary_text, "nodes": nodes_text}

@@ -119,12 +119,13 @@ class Failures(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.records: list[logging.LogRecord] = []
-        self.traces: list[types.TracebackType] = []  # also of records that a test has dropped: pytest has them still
+        # Also of records that a test has dropped: pytest has them still
+        self.errors: list[tuple[BaseException, types.TracebackType]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
         if record.exc_info:
-            self.traces.append(record.exc_info[2])
+            self.errors.append(record.exc_info[1:])
 
     def messages(self) -> list[str]:
         return [record.getMessage() for record in self.records]
@@ -194,8 +195,9 @@ def nothing_left(request):
     before = _speedups.live_objects()
     yield
     assert not (damage := checker.found()), damage
-    for trace in failures.traces:
+    for error, trace in failures.errors:
         forget(trace)
+        forget(error.__traceback__)  # another one, where it was raised once more
     request.node.funcargs.clear()  # or pytest keeps alive what fixtures made
     assert not more_than(before)
     assert expected or not failures.records, failures.messages()

@@ -309,3 +309,33 @@ def test_several_nodes_are_measured_and_reported(benchmarks, tmp_path):
     assert "## Several nodes" in text
     (picture,) = benchmarks["report"].pictures(run).values()
     assert ET.fromstring(picture).tag.endswith("svg")
+
+
+@pytest.fixture
+def capacity(benchmarks, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import capacity
+
+    return capacity
+
+
+@pytest.mark.parametrize("members", [1, 3, 40, 2000])
+@pytest.mark.parametrize("nodes", [1, 2, 12])
+def test_the_arithmetic_of_capacity_agrees_with_its_simulation(capacity, nodes, members):
+    wanted = capacity.Deployment(connections=24_000, group=members, messages=2000 / members**0.5)
+    seen = capacity.simulate(wanted, nodes, seconds=4000 / wanted.messages)
+    assert seen.busy == pytest.approx(capacity.busy(wanted, nodes), rel=0.1)
+    assert seen.copies == pytest.approx(capacity.copies(wanted, nodes), rel=0.05)
+    assert seen.p50 >= 0.8 * capacity.burst(wanted, nodes)
+
+
+def test_as_few_nodes_as_the_limits_allow_are_needed(capacity):
+    ticker = capacity.Deployment(connections=1_000_000, group=1_000_000, messages=1, delay=0.1)
+    needed = capacity.nodes_needed(ticker)
+    assert capacity.burst(ticker, needed) <= 0.1 < capacity.burst(ticker, needed - 1)
+    assert capacity.nodes_needed(capacity.Deployment(connections=250_000, group=2, messages=1)) == 3
+
+
+def test_the_page_on_capacity_has_what_its_program_says(capacity):
+    page = (ROOT / "docs" / "capacity.md").read_text(encoding="utf-8")
+    assert capacity.report(capacity.MILLION) in page

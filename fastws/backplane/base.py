@@ -31,7 +31,7 @@ class Receiver(Protocol):
         """Take a message of another node; one's own may come, too, and is dropped."""
 
     def subscriptions(self) -> Iterable[bytes]:
-        """Return all subjects that are wanted now: what an engine subscribes to after it has connected."""
+        """Return all subjects that are wanted: what an engine subscribes to, in slices, after it has connected."""
 
     def wants(self, subject: bytes) -> bool:
         """Tell whether a subject is among them still; asked by who subscribes to many in slices."""
@@ -101,5 +101,5 @@ class Backplane(abc.ABC):
         """Give the receiver what has come already, by engines that see nodes; called before much is decided here."""
 
     def audience(self, subject: bytes) -> bool | None:
-        """Tell whether another node is subscribed; None if this engine does not know that before it publishes."""
+        """Tell whether another node is subscribed; asked before each publish, of engines that see nodes."""
         return None

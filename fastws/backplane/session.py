@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import itertools
 import os
 import random
 import ssl
@@ -500,14 +501,15 @@ class Session:
     async def _subscribe(self, wire: Wire) -> None:
         """Subscribe to all, then to what changed meanwhile; what changes during that and the barrier `_adopt` takes."""
         self._changed = {}
-        await self._send_in_slices(wire, list(self._speaker.subscriptions()))
-        changed, self._changed = list(self._changed), {}
+        await self._send_in_slices(wire, self._speaker.subscriptions())
+        changed, self._changed = self._changed, {}
         await self._send_in_slices(wire, changed)
         await wire.barrier()
 
-    async def _send_in_slices(self, wire: Wire, subjects: list[bytes]) -> None:
-        for start in range(0, len(subjects), SLICE):
-            wire.write(wire.conversation.subscribing(subjects[start : start + SLICE]))
+    async def _send_in_slices(self, wire: Wire, subjects: Iterable[bytes]) -> None:
+        left = iter(subjects)
+        while some := tuple(itertools.islice(left, SLICE)):
+            wire.write(wire.conversation.subscribing(some))
             await wire.has_room()
             await asyncio.sleep(0)
 

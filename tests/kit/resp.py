@@ -27,13 +27,13 @@ def decode(wire: bytes, max_length: int) -> tuple[list[object], bool]:
     """What a reader hands over of these bytes, and whether they end in something malformed.
 
     A message is its channel and payload after the word itself, all else the value; a message that is dropped is None
-    after the word.
+    after the word, and a number by itself is not handed over.
     """
     events: list[object] = []
     try:
         while wire:
             value, wire = _value(wire, max_length, 0)
-            if value is not Dropped:
+            if value is not Dropped and type(value) is not int:
                 events.append(_event(value))
     except (Malformed, NeedMore) as end:
         return events, isinstance(end, Malformed)

@@ -171,8 +171,6 @@ class Conversation:
     # --- What comes besides messages.
 
     def _replied(self, value: object) -> None:
-        if type(value) is int:  # how many a PUBLISH has reached
-            return
         if isinstance(value, tuple) or (isinstance(value, list) and value and value[0] in _PUSHES):
             self._pushed(value)
         elif self._answer is not None:

@@ -23,7 +23,6 @@ cdef class Peer:
 
 
 cdef class Node(Voice):
-    cdef bint catches_up       # see catch_up
     cdef uint32_t caught_up    # in which moment of the hub
     cdef list claimed          # names, since these were asked for
     cdef dict peers            # number -> Peer
@@ -37,7 +36,6 @@ cdef class Node(Voice):
     cdef public uint64_t foreign       # that no version of ours wrote, or a later one
 
     def __cinit__(self, Hub hub not None, engine, bytes prefix not None, *args, **kwargs):
-        self.catches_up = engine.sees_nodes
         self.peers = {}
         self.partials = Partials()
         self.claimed = []
@@ -72,7 +70,7 @@ cdef class Node(Voice):
         Whoever asks for something here may do so because of what another node told him, and his words may be read
         first: of several sockets that can be read epoll names the one first that was served last.
         """
-        if self.catches_up and self.caught_up != self.hub.moment:
+        if self.sees_nodes and self.caught_up != self.hub.moment:
             self.caught_up = self.hub.moment
             self.engine.catch_up()
         return 0

@@ -193,7 +193,12 @@ cdef class RespReader:
             return self.add(self.read_double((<const char *>text)[:length]))
         if not resp_number(text, length, &number):
             return self.fail("a line that is none of RESP")
-        return self.add(number) if kind == c':' else self.begin(kind, number)
+        if kind != c':':
+            return self.begin(kind, number)
+        if self.depth:
+            return self.add(number)
+        self.budget = RESP_REPLY_LEN  # how many a publish has reached: nobody asks, and there are as many as of those
+        return 0
 
     cdef object read_double(self, bytes text):
         try:

@@ -16,6 +16,7 @@ cdef tuple SUBJECT_KINDS = (b"g.", b"n.", b"s.", b"c.")
 cdef class Voice:
     cdef readonly Hub hub      # None when it has ended
     cdef readonly object engine
+    cdef bint sees_nodes       # the engine: it knows who is there, and can tell
     cdef readonly bytes node   # its id
     cdef uint64_t number       # likewise
     cdef readonly uint32_t epoch
@@ -37,6 +38,7 @@ cdef class Voice:
         cdef bytes raw = os.urandom(8)
         self.hub = hub
         self.engine = engine
+        self.sees_nodes = engine.sees_nodes
         self.prefix = prefix
         self.number = get_le(<const uint8_t *>PyBytes_AS_STRING(raw), 8)
         self.node = raw.hex().encode()
@@ -137,8 +139,11 @@ cdef class Voice:
         return 0
 
     def subscriptions(self):
+        # As they are asked for: all at once would hold up the loop
         cdef Target target
-        return [target.subject for target in list(self.targets.values()) if target.subscribed]
+        for target in list(self.targets.values()):
+            if target.subscribed:
+                yield target.subject
 
     def wants(self, bytes subject not None):
         found = self.targets.get(subject)
@@ -191,7 +196,7 @@ cdef class Voice:
 
     cdef object audience(self, Target target):
         """Whether others are there; None: the engine does not know."""
-        return self.engine.audience(target.subject)
+        return self.engine.audience(target.subject) if self.sees_nodes else None
 
     cdef int collect(self, Target target, const record_t *record) except -1:
         cdef size_t length = record_len(record)
