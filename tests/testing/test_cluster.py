@@ -156,3 +156,14 @@ async def test_mistakes_are_told(no_task_left):
         for wrong, words in ((nodes.cut, "name a node"), (lambda: nodes.delay(-1), "0 or more")):
             with pytest.raises(TypeError, match=words):
                 wrong()
+
+
+async def test_nodes_that_hear_each_other_stay_however_long_it_takes(no_task_left):
+    async with cluster(2, Rooms) as nodes:
+        clients = [await node.connect() for node in nodes]
+        nodes.delay(0.1)
+        await nodes.clock.advance(120)
+        assert [service.states for service in services(nodes)] == [["up"], ["up"]]
+        await clients[0].send("still here")
+        await nodes.clock.advance(0.1)
+        await clients[1].expect_text("still here")
