@@ -533,10 +533,12 @@ async def wait_for(awaitable: Awaitable[_T], timeout: float | None, *ends: async
 
 
 async def cancelled(task: asyncio.Future[Any]) -> None:
-    """Cancel, and wait until it has ended."""
+    """Cancel, and wait until it has ended; how it has, nobody asks any more."""
     if not task.done():
         task.cancel()
         await asyncio.wait((task,))
+    if not task.cancelled():
+        task.exception()
 
 
 def reason_of(error: BaseException) -> str:

@@ -46,7 +46,9 @@ def chat(start):
         workers = await start("--workers", str(count), service=SERVICE)
         said = sorted([await workers.says(), await workers.says()])
         workers.alone = int(said[0].split()[1])
-        workers.port = int(re.match(r"ws://127\.0\.0\.1:(\d+)/chat/ws", said[1])[1])
+        announced = re.match(r"ws://127\.0\.0\.1:(\d+)/chat/ws", said[1])
+        assert announced is not None, said
+        workers.port = int(announced[1])
         workers.count = count
         return workers, await client_of_each(workers)
 
