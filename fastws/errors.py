@@ -21,8 +21,11 @@
     │   └── OpenTimeoutError            (TimeoutError) it takes longer than `open_timeout`
     ├── ConnectionClosed                a client sends or receives on a connection that has ended
     ├── ConcurrentReceiveError          (RuntimeError) two tasks receive at once
+    ├── LoadError                       (RuntimeError) `fastws bench` has no answer
     ├── ClientRoleError                 (RuntimeError) called on a client's connection, and only a server's has it
     ├── CallTimeoutError                (TimeoutError) a call of fastws.sync took longer than it was given
+    ├── testing.Refused                 a server in memory refuses the opening handshake of a test's client
+    ├── testing.ExpectationError        (AssertionError) something else came than a test expects, or nothing
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service or of the client (`ConfigurationError`, `HandlerError` and
@@ -51,6 +54,7 @@ __all__ = [
     "HandshakeError",
     "InvalidHandshake",
     "InvalidStatus",
+    "LoadError",
     "NoCurrentConnectionError",
     "NotServingError",
     "OpenTimeoutError",
@@ -364,3 +368,7 @@ class CallTimeoutError(FastWSError, TimeoutError):
 
     def __str__(self) -> str:
         return f"{self.function} took longer than {self.timeout:g} s"
+
+
+class LoadError(FastWSError, RuntimeError):
+    """What `fastws bench` was asked has no answer; the message says why."""

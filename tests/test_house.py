@@ -26,16 +26,18 @@ ROOMS: dict[str, set[str]] = {
     "handshake": {"errors"},
     "http": {"errors", "handshake", "http1", "service"},
     "http1": {"_speedups", "errors", "handshake", "logs", "net", "options", "service"},
+    "load": {"client", "errors", "version", "ws"},
     "logs": set(),
     "net": {"_speedups", "errors", "logs", "options"},
     "options": {"_speedups", "backplane", "errors", "handshake"},
     "process": {"backplane", "errors", "handshake", "logs", "net", "options", "server", "service", "version"}
-    | {"terminal"},
+    | {"load", "terminal"},
     "server": {"_speedups", "backplane", "errors", "handshake", "http1", "logs", "net", "options", "service"},
     "service": {"errors", "logs", "options"},
     "sync": {"_speedups", "client", "errors", "options"},
     "terminal": {"_speedups", "client", "errors", "options"},
-    "testing": {"_speedups", "service"},
+    "testing": {"_speedups", "backplane", "errors", "handshake", "http1", "logs", "net", "options", "server"}
+    | {"service"},
     "version": set(),
     "ws": {"_speedups", "backplane", "http1", "options", "service"},
 }

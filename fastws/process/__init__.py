@@ -9,5 +9,5 @@
   they learn what became of it. `notify`, `activation`: what systemd is told, and the sockets that it gives.
 - `announcement`, `saying`: what is said on standard streams, as far as anybody hears it.
 
-It imports `server`, `backplane` and what is below. Who imports it: the package, for `run`, and `__main__`.
+It imports `server`, `backplane`, `load` and what is below. Who imports it: the package, for `run`, and `__main__`.
 """

@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(given)
+    if options.command == "bench":
+        return _bench(options)
     if options.command == "connect":
         return _connect(options)
     if options.command != "run":
@@ -61,6 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options)
     except ConfigurationError as error:
         return _fail(error)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    # Nobody else needs it
+    from ..load.command import bench
+
+    return bench(options)
 
 
 def _connect(options: argparse.Namespace) -> int:

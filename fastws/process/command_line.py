@@ -9,6 +9,7 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from ..handshake.fields import is_token
+from ..load.arguments import add_bench
 from ..options import ServeOptions, ServerOptions
 from ..version import __version__
 from .telling import WAIT_TIMEOUT
@@ -69,7 +70,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     Returns:
         `command`. Of "run" `services`, `reload`, `workers`, `log_level`, `fd` (None if not given) and those options of
-        the server that were given; of "connect" its arguments; of the others `pid` and `timeout`.
+        the server that were given; of "connect" its arguments; of "bench" the fields of `load.plan.Plan`; of the others
+        `pid` and `timeout`.
     """
     given = _make_parser().parse_args(arguments)
     if given.command != "run":
@@ -113,6 +115,7 @@ def _make_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
     )
+    add_bench(commands.add_parser)
     return parser
 
 
