@@ -157,7 +157,11 @@ def floor_of_clients(scenario: Scenario, port: int, seconds: float, core: int) -
     arguments = [f"{name}={value}" for name, value in (settings | {"seconds": seconds}).items()]
     found = found_by([str(binaries() / "load"), "echo", *arguments], seconds, core)
     rate = found["messages_per_second"]
-    return {"messages_per_second": rate, "cpu_us": found["load_share"] / rate * 1e6, "cpu_share": found["load_share"]}
+    return {
+        "messages_per_second": rate,
+        "cpu_us": found["load_share"] / rate * 1e6,
+        "client_share": found["load_share"],
+    }
 
 
 def sample(peer: Peer, scenario: Scenario, seconds: float, cores: Cores) -> dict:

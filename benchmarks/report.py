@@ -191,6 +191,7 @@ def work_row(samples: list[dict], floor: float | None) -> Row:
         ("messages_per_second", "messages/s", lambda rate: f"{rate:,.0f}"),
         ("handshakes_per_second", "handshakes/s", lambda rate: f"{rate:,.0f}"),
         ("cpu_share", "server busy", "{:.0%}".format),
+        ("client_share", "client busy", "{:.0%}".format),
         ("load_share", "load busy", "{:.0%}".format),
         ("p50_ms", "p50", lambda ms: time_text(ms / 1e3)),
         ("p99_ms", "p99", lambda ms: time_text(ms / 1e3)),

@@ -70,6 +70,20 @@ def assert_worked(found: dict, what: str = "messages") -> None:
 
 
 @needs_sources
+@pytest.mark.parametrize("peer", ["floor", "fastws called", "fastws awaited", "picows", "websockets", "aiohttp"])
+def test_every_client_measures_itself(benchmarks, peer):
+    harness = benchmarks["harness"]
+    client = benchmarks["contenders"].CLIENTS[peer]
+    scenario = benchmarks["questions"].Scenario("client", 1, 64, 4)
+    found = harness.sample(client, scenario, 0.2, harness.Cores.here())
+    assert found["cpu_us"] > 0
+    assert found["messages_per_second"] > 0
+    idle = benchmarks["questions"].Scenario("client idle", 20)
+    if peer != "floor":
+        assert "bytes_per_connection" in harness.sample(client, idle, 0.2, harness.Cores.here())
+
+
+@needs_sources
 @pytest.mark.parametrize("peer", ["floor", "fastws"])
 @pytest.mark.parametrize("load", ["echo", "broadcast", "chat"])
 def test_every_exchange_counts_messages_and_times_them(sample, peer, load):

@@ -51,7 +51,7 @@ class Counter:
         return {
             "messages_per_second": messages / passed,
             "cpu_us": cpu / messages * 1e6,
-            "cpu_share": cpu / passed,
+            "client_share": cpu / passed,
         }
 
 

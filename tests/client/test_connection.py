@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import weakref
 
 import pytest
+import uvloop
 
 import fastws
 from fastws import ws
+from fastws.client import endpoints
 
 from ..kit.client import tls_at, turns, until, url, within
 from ..kit.raw_server import Peer, close_frame, raw_server, text_frame
@@ -515,20 +518,35 @@ async def test_another_thread_is_refused(connected):
     await asyncio.to_thread(use)
 
 
-def test_a_loop_that_is_closed_under_a_client_takes_it_along():
-    async def open_it():
-        async def serve(peer: Peer) -> None:
-            peer.send(peer.answer())
-            await asyncio.Event().wait()
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # asyncio says it of its own transports
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_that_is_closed_under_clients_takes_them_along(make_loop):
+    class Waits:
+        @ws.on_open
+        async def opened(self) -> None:
+            await asyncio.sleep(0)
 
-        context = raw_server(serve)
-        where = await context.__aenter__()
-        kept.append(context)
-        return await within(fastws.connect(where))
+    def answer() -> None:
+        for _ in range(2):
+            sock, _ = listening.accept()
+            kept.append(sock)
+            peer = Peer(None, None, sock.recv(65536))
+            sock.send(peer.answer())
 
-    kept = []
-    loop = asyncio.new_event_loop()
-    connection = loop.run_until_complete(open_it())
-    loop.run_until_complete(kept[0].__aexit__(None, None, None))
-    loop.close()
-    assert connection.close_code == 1006
+    async def open_both():
+        where = f"ws://127.0.0.1:{listening.getsockname()[1]}/"
+        answering = asyncio.to_thread(answer)
+        opening = asyncio.gather(fastws.connect(where)._open(), fastws.connect(where, Waits())._open())
+        await within(answering)
+        return await within(opening)
+
+    kept: list[socket.socket] = []
+    loop = make_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        connections = loop.run_until_complete(open_both())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+        assert [connection.close_code for connection in connections] == [1006, 1006]
+        for sock in kept:
+            sock.close()
+    assert endpoints._endpoints == {}

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+from pathlib import Path
 
 import aiohttp.web
 import picows
@@ -15,8 +16,10 @@ import websockets.asyncio.server
 import fastws
 from fastws import ws
 
+from ..kit import node
 from ..kit.client import until, within
 
+PROGRAM = Path(node.__file__).with_name("node_server.cjs")
 MESSAGES = ["", "grüße", b"\x00\xff", "x" * 70_000, bytes(300_000)]
 
 
@@ -104,11 +107,27 @@ async def of_uvicorn(kind):
         await process.communicate()
 
 
+@contextlib.asynccontextmanager
+async def of_node(compresses):
+    if not node.IS_INSTALLED:
+        pytest.skip("Node's ws is not installed: tools/node_ws.sh does that")
+    process = await asyncio.create_subprocess_exec(
+        "node", str(PROGRAM), str(node.PACKAGE), compresses, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield int(await within(process.stdout.readline()))
+    finally:
+        process.kill()
+        await process.communicate()
+
+
 SERVERS = {
     "websockets": of_websockets,
     "websockets, uncompressed": lambda: of_websockets(compression=None),
     "aiohttp": of_aiohttp,
     "picows": of_picows,
+    "Node": lambda: of_node("no"),
+    "Node, compressing": lambda: of_node("yes"),
     "uvicorn": lambda: of_uvicorn("websockets"),
     "uvicorn, sansio": lambda: of_uvicorn("websockets-sansio"),
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import fastws
 from fastws import http, ws
 
 from ..kit.certificates import client_context, serial_of
@@ -194,6 +195,23 @@ async def test_a_client_that_does_not_read_meets_the_policy_of_its_service(behin
         await asyncio.sleep(0)
     client.transport.abort()
     await seen.next()
+
+
+async def test_our_own_client_comes_through(behind, seen):
+    scheme = "wss" if behind.proxy.tls else "ws"
+    tls = {"ssl": client_context(), "server_hostname": "localhost"} if behind.proxy.tls else {}
+    where = f"{scheme}://127.0.0.1:{behind.port}"
+    options = {"headers": {"Host": f"localhost:{behind.port}"}, "proxy": None, **tls}
+    async with fastws.connect(f"{where}/ws/", subprotocols=["chat"], **options) as connection:
+        assert await within(connection.receive()) == "first of all"
+        for message in ("grüße", "x" * 500_000):
+            await connection.send(message)
+            assert await within(connection.receive()) == message
+        assert await within(connection.ping()) > 0
+    assert (connection.close_code, connection.was_clean, connection.subprotocol) == (1000, True, "chat")
+    with pytest.raises(fastws.InvalidStatus) as refused:
+        await within(fastws.connect(f"{where}/ws/?refuse=yes", **options))
+    assert (refused.value.status, refused.value.headers["X-Why"], refused.value.body) == (403, "because", b"not you\n")
 
 
 async def test_a_proxy_that_reads_its_configuration_again_keeps_what_is_open(behind, seen):

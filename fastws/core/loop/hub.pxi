@@ -546,13 +546,14 @@ cdef class Hub:
         callbacks, self.on_loop_closed = self.on_loop_closed, []
         for callback in callbacks:
             do_safely(callback)
+        # First: who is told of its last connection's end detaches, and would take the guard away that calls us
+        self.users = self.servers = 0
         for endpoint in [*self.endpoints, *self.client_endpoints]:
             for connection in (<Endpoint>endpoint).members.snapshot():
                 lose(<Connection>connection)
         for connection in list(self.ending):
             lose(<Connection>connection)
         forget_dirty(self)
-        self.users = self.servers = 0
         self.parked = None
         if parked is not None:
             parked.task._log_destroy_pending = False  # it only waits, and is ours
