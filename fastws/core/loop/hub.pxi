@@ -64,7 +64,6 @@ cdef class Hub:
     cdef void *uv_loop         # of a loop of uvloop's, or NULL
     cdef unsigned long thread_id
     cdef readonly bint orphaned  # this process was forked from the one that has the loop
-    cdef bint apart            # only who runs in a context of its own finds it; see hubs.pxi
     cdef object base_context   # what was current when serving began; handlers run in copies of it
     cdef Py_ssize_t users      # servers and clients that hold this hub
     cdef Py_ssize_t servers    # of these, servers
@@ -114,8 +113,6 @@ cdef class Hub:
     cdef object tick_handle
     cdef link_t buckets[BUCKETS]
     cdef size_t hand
-    cdef object clock          # a test's, or None
-    cdef dict timers           # Connection -> its timer on that clock
     # Registries
     cdef Py_ssize_t live       # connections that have not ended
     cdef set ending            # and those that are about to: a suspended handler may be all that knows them
@@ -132,6 +129,10 @@ cdef class Hub:
     # Given by the layer above: bytes of the request -> what connection.headers and .query return
     cdef object make_headers
     cdef object make_query
+    # In tests; last, where it moves nothing that every message needs
+    cdef object clock          # the test's, or None
+    cdef dict timers           # Connection -> its timer on that clock
+    cdef bint apart            # only who runs in a context of its own finds it; see hubs.pxi
 
     def __cinit__(self, loop, make_headers, make_query):
         global live_hubs
