@@ -90,8 +90,9 @@ reenter:        ## have finalizers, handlers, signals and more re-enter the core
 chaos:          ## play random schedules over real engines for SECONDS, or over ENGINE alone, from SEED on
 	$(PYTHON) -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(ENGINE),--engine $(ENGINE))
 
-soak:           ## open and end CONNECTIONS on each loop, in every manner, and see that memory comes back
+soak:           ## open and end CONNECTIONS on each loop, in every manner, and kill the server of clients that reconnect: memory must come back
 	$(PYTHON) -m tests.soak --connections $(CONNECTIONS)
+	$(PYTHON) -m tests.soak.reconnects
 
 bench:          ## measure everything beside other libraries, half an hour, and write benchmarks/README.md
 	$(PYTHON) benchmarks/run.py $(ARGS)

@@ -67,6 +67,13 @@ class _Deflate(Protocol):
     @property
     def receive_takeover(self) -> bool: ...
 
+# A test's clock, as `testing.Clock`.
+class _Clock(Protocol):
+    @property
+    def time(self) -> Callable[[], float]: ...
+    @property
+    def call_later(self) -> Callable[..., Any]: ...
+
 # Policies for a message that does not fit into a backlog.
 OVERFLOWS: Final[tuple[str, ...]]
 
@@ -188,6 +195,9 @@ class Connection:
     @property
     def dropped(self) -> int:
         """Messages to this client that were dropped because too much waited for it: new, old and replaced ones."""
+    @property
+    def conflated(self) -> int:
+        """Of these, messages that a later one with the same key replaced."""
     @property
     def close_code(self) -> int | None:
         """The close code once it is closed: the peer's, else ours, else 1006 (RFC 6455 section 7.1.5); before, None."""
@@ -617,6 +627,15 @@ class Hub:
         """Whether this process was forked from the one that has the loop."""
     def check_process(self, function: str) -> None:
         """Refuse a function, which the error names, in a process that was forked from the one that has the loop."""
+    def keep_time(self, clock: _Clock) -> None:
+        """Take the time from a test's clock, before the first connection: deadlines are exact from then on."""
+    def tell_time(self, now: float) -> None:
+        """Note that the test's clock has moved on."""
+    def stand_apart(self) -> contextvars.Context:
+        """Be one of several hubs on a loop, before it attaches.
+
+        Functions that look for a hub find this one in the context that is returned, in copies of it, and in handlers.
+        """
     def limit_backlog(self, most: int) -> None:
         """Let no more than so many bytes wait for all slow peers together; the least of all limits counts."""
     def help_fanouts(self, threads: int) -> None:

@@ -24,6 +24,8 @@
     ├── LoadError                       (RuntimeError) `fastws bench` has no answer
     ├── ClientRoleError                 (RuntimeError) called on a client's connection, and only a server's has it
     ├── CallTimeoutError                (TimeoutError) a call of fastws.sync took longer than it was given
+    ├── testing.Refused                 a server in memory refuses the opening handshake of a test's client
+    ├── testing.ExpectationError        (AssertionError) something else came than a test expects, or nothing
     └── http.Refuse                     raised by a resource or an on_upgrade, in order to answer with a status
 
 Who is at fault decides the branch: the author of the service or of the client (`ConfigurationError`, `HandlerError` and

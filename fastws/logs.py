@@ -7,12 +7,23 @@ through to whoever logs. Here it ends: what becomes of a connection never depend
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Final
 
-__all__ = ["LOG_FORMAT", "SLOW_HANDLER", "UNHANDLED_MESSAGE", "UNUSED_RESULT", "WORKER_LOG_FORMAT", "Log", "show_logs"]
+__all__ = [
+    "FAILED",
+    "LOG_FORMAT",
+    "SLOW_HANDLER",
+    "UNHANDLED_MESSAGE",
+    "UNUSED_RESULT",
+    "WORKER_LOG_FORMAT",
+    "Log",
+    "show_logs",
+]
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 WORKER_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(processName)s %(name)s: %(message)s"
@@ -27,6 +38,10 @@ UNHANDLED_MESSAGE: Final = (
     "%s has no handler for %s messages: one of connection %d was dropped, and so will all others be; "
     "mark a method with @ws.%s"
 )
+
+# Who is told of each exception that is logged as an error, whatever becomes of the record: the test kit, which fails a
+# test by it. In the contexts of all that runs for a server of its own.
+FAILED: Final = contextvars.ContextVar[Callable[[BaseException], object] | None]("fastws.failed", default=None)
 
 # From a filter or handler to the caller of one of our methods.
 _OUR_FRAMES: Final = 3
@@ -69,6 +84,8 @@ class Log:
         self._log(logging.ERROR, message, args, sys.exc_info()[1])
 
     def _log(self, level: int, message: str, args: tuple[object, ...], error: BaseException | None = None) -> None:
+        if error is not None and (tell := FAILED.get()) is not None:
+            tell(error)
         try:
             self._logger.log(level, message, *args, exc_info=error, stacklevel=_OUR_FRAMES)
         except (KeyboardInterrupt, SystemExit):

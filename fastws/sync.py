@@ -280,7 +280,8 @@ def _drop(receiver: _Receiver) -> None:
 
 
 def _let_go(there: Background, receiver: _Receiver) -> None:
-    there.run(lambda: (there.forget(receiver.close), _drop(receiver)))
+    there.run(lambda: there.forget(receiver.close))
+    there.run(lambda: _drop(receiver))
 
 
 _closing: set[asyncio.Task[None]] = set()

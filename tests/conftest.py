@@ -77,8 +77,9 @@ def pytest_ignore_collect(collection_path, config):
 @pytest.hookimpl(tryfirst=True)  # before they are chosen by their marks
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        if item.get_closest_marker("browser") and "asyncio" in item.name:
-            item.add_marker(pytest.mark.slow)  # what a browser sees, it sees on one loop as on the other
+        elsewhere = item.get_closest_marker("browser") or item.path.name == "test_talk.py"
+        if elsewhere and "asyncio" in item.name:
+            item.add_marker(pytest.mark.slow)  # what another process sees, it sees on one loop as on the other
         mark = item.get_closest_marker("plain")
         if mark is not None and config.getoption("tls"):
             item.add_marker(pytest.mark.skip(reason=f"without TLS only: {mark.args[0]}"))
@@ -118,12 +119,13 @@ class Failures(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.records: list[logging.LogRecord] = []
-        self.traces: list[types.TracebackType] = []  # also of records that a test has dropped: pytest has them still
+        # Also of records that a test has dropped: pytest has them still
+        self.errors: list[tuple[BaseException, types.TracebackType]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
         if record.exc_info:
-            self.traces.append(record.exc_info[2])
+            self.errors.append(record.exc_info[1:])
 
     def messages(self) -> list[str]:
         return [record.getMessage() for record in self.records]
@@ -193,8 +195,9 @@ def nothing_left(request):
     before = _speedups.live_objects()
     yield
     assert not (damage := checker.found()), damage
-    for trace in failures.traces:
+    for error, trace in failures.errors:
         forget(trace)
+        forget(error.__traceback__)  # another one, where it was raised once more
     request.node.funcargs.clear()  # or pytest keeps alive what fixtures made
     assert not more_than(before)
     assert expected or not failures.records, failures.messages()

@@ -36,7 +36,8 @@ ROOMS: dict[str, set[str]] = {
     "service": {"errors", "logs", "options"},
     "sync": {"_speedups", "client", "errors", "options"},
     "terminal": {"_speedups", "client", "errors", "options"},
-    "testing": {"_speedups", "service"},
+    "testing": {"_speedups", "backplane", "errors", "handshake", "http1", "logs", "net", "options", "server"}
+    | {"service"},
     "version": set(),
     "ws": {"_speedups", "backplane", "http1", "options", "service"},
 }

@@ -13,11 +13,12 @@ WHEEL_MEMBER = re.compile(
     | fastws/(\w+/)*\w+\.pyi         # its stubs
     | fastws/py\.typed
     | fastws/_speedups\.[\w-]+\.so   # the one compiled module
+    | pytest_fastws\.py              # the plugin of pytest
     | fastws-[\w.]+\.dist-info/.+
     """,
     re.VERBOSE,
 )
-WHEEL_NEEDS = ["fastws/__init__.py", "fastws/py.typed", "fastws/_speedups.pyi"]
+WHEEL_NEEDS = ["fastws/__init__.py", "fastws/py.typed", "fastws/_speedups.pyi", "pytest_fastws.py"]
 SDIST_NEEDS = [
     *WHEEL_NEEDS,
     *["setup.py", "pyproject.toml", "Makefile", "README.md", "CHANGELOG.md", "LICENSE", "CONTRIBUTING.md"],

@@ -71,6 +71,7 @@ class Site:
         http_connections: all connections that speak HTTP now; each adds itself.
         endpoints: what the connections of each service share.
         on_connected: told of each transport that has come as far as HTTP, where something comes before that.
+        make_deadlines: makes the deadlines of the loop; those of the test kit's clock are exact.
         on_count: called when connections have come or gone, where somebody wants to know how many there are.
     """
 
@@ -98,13 +99,14 @@ class Site:
         self.endpoints: dict[Service, Endpoint] = {}
         self._owners = {id(owner): service for service in services for owner in (service, *service.resources)}
         self.on_connected: Callable[[asyncio.BaseTransport], None] | None = None
+        self.make_deadlines: Callable[[asyncio.AbstractEventLoop], Deadlines] = Deadlines
         self.on_count: Callable[[], None] | None = None
         self._emptied: asyncio.Future[None] | None = None  # while somebody waits for it
 
     def open(self, loop: asyncio.AbstractEventLoop, hub: Hub) -> None:
         """Begin on an event loop, whose hub the WebSockets will belong to."""
         self.loop = loop
-        self.deadlines = Deadlines(loop)
+        self.deadlines = self.make_deadlines(loop)
         self.turns = Turns(loop)
         exceptions = {LIVENESS: Response("ok\n")} if self.options.health else {}
         self.refusals = Refusals(self.deadlines, self._note_end, exceptions)

@@ -215,6 +215,21 @@ class Server:
             self._relay.listen(self._lifecycle.tell, self._lifecycle.lead)
         return self
 
+    def make_hub(self, loop: asyncio.AbstractEventLoop) -> Hub:
+        """Return the hub of its connections, which all servers on the loop share; the test kit's is another one."""
+        return hub_of_thread(loop, headers_of, Query)
+
+    def take(self, transport: asyncio.Transport, *, secure: bool = False) -> None:
+        """Serve whoever is at the other end of a transport, from which nothing was read; for those that accept.
+
+        Args:
+            transport: its "peername" is the address of the client.
+            secure: whether the client speaks TLS, with whoever has accepted.
+        """
+        protocol = HttpProtocol(self._site, None, secure)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+
     def inherit(self, sockets: ListeningSockets, share: Share | None) -> None:
         """Have a worker listen at sockets that its supervisor has opened, instead of where the options say.
 
@@ -228,7 +243,7 @@ class Server:
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = threading.get_ident()
-        self._hub = hub = hub_of_thread(loop, headers_of, Query)
+        self._hub = hub = self.make_hub(loop)
         hub.attach(self._lose_loop)
         try:
             hub.limit_backlog(self._options.max_total_backlog)
@@ -262,7 +277,7 @@ class Server:
         if site.closing:
             sockets.close()
             raise StartError("the server was closed before it could listen")
-        listener = self._make_listener(hub, sockets.sockets)
+        listener = self.make_listener(hub, sockets.sockets)
         site.on_connected = listener.connected if listener.has_openings else None
         shutdown = Shutdown(site, listener, sockets, self._lifecycle, self._patience)
         try:
@@ -274,7 +289,8 @@ class Server:
         self._shutdown = shutdown
         self._calls.begin(loop)
 
-    def _make_listener(self, hub: Hub, sockets: list[socket.socket]) -> Listener:
+    def make_listener(self, hub: Hub, sockets: list[socket.socket]) -> Listener:
+        """Return what accepts at sockets."""
         site, share = self._site, self._share
         make_protocol = functools.partial(HttpProtocol, site)
         make_transport = hub.make_transport if hub.has_transports else None

@@ -17,7 +17,7 @@ HELP: Final = """\
 //TEXT              send /TEXT
 Ctrl-D closes, too"""
 
-_CLOSE: Final = re.compile(r"([0-9]+)?(?:\s+(.*))?")
+_CLOSE: Final = re.compile(r"([0-9]{1,9})?(?:\s+(.*))?")
 
 
 class Send(NamedTuple):
@@ -54,10 +54,12 @@ def parse(line: str) -> Send | Ping | Close | Help:
     command, _, rest = line[1:].strip().partition(" ")
     if command == "close":
         return _close(rest.strip())
-    found = {"ping": Ping(), "help": Help()}.get(command)
-    if found is None or rest.strip():
-        raise ConfigurationError(f"there is no command {line!r}; /help shows them, and //{line[1:]} sends it")
-    return found
+    if not rest.strip():
+        if command == "ping":
+            return Ping()
+        if command == "help":
+            return Help()
+    raise ConfigurationError(f"there is no command {line!r}; /help shows them, and //{line[1:]} sends it")
 
 
 def _close(rest: str) -> Close:

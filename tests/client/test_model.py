@@ -17,7 +17,7 @@ from fastws.handshake.deflate import negotiate
 from fastws.handshake.mappings import Query, headers_of
 from fastws.options import ClientOptions, ServerOptions
 from fastws.service.compile import compile
-from fastws.testing import memory_transports
+from fastws.testing.memory import memory_transports
 
 from ..kit.services import at
 

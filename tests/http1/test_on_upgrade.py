@@ -8,7 +8,7 @@ import enum
 
 import pytest
 
-from fastws import NoCurrentConnectionError, http, ws
+from fastws import NoCurrentConnectionError, http, testing, ws
 
 from ..kit.client import REQUEST, Client, frame, open_connection, until, within
 from ..kit.guarded import ORIGIN, answer
@@ -272,22 +272,26 @@ async def test_it_runs_in_a_task_of_its_own(serve, connect):
     assert before.done()
 
 
-async def test_after_upgrade_timeout_it_is_cancelled_and_the_client_gets_503(serve, caplog):
-    service = at(upgrade_timeout=0.01)(type("Impatient", (Later,), {}))()
-    server = await serve(service)
-    response = await answer(server, SLOW_OPENING)
-    assert response.startswith(UNAVAILABLE)
-    assert body(response) == b"503 Service Unavailable\n"
-    assert await within(service.ended.get()) == "cancelled"
-    assert service.connections == []
+async def test_after_upgrade_timeout_it_is_cancelled_and_the_client_gets_503(no_task_left, caplog):
+    service = at(upgrade_timeout=5)(type("Impatient", (Later,), {}))()
+    async with testing.serve(service) as server:
+        connecting = server.connect(headers={"X-Slow": "yes"})
+        await server.clock.advance(4.9)
+        assert service.ended.empty()
+        await server.clock.advance(0.1)
+        with pytest.raises(testing.Refused) as refused:
+            await connecting
+        assert (refused.value.status, refused.value.body) == (503, b"503 Service Unavailable\n")
+        assert service.ended.get_nowait() == "cancelled"
+        assert service.connections == []
     messages = [record.getMessage() for record in caplog.records if record.name == "fastws.http"]
-    assert messages == ["Impatient.check took longer than 0.01 seconds (upgrade_timeout) and is cancelled"]
+    assert messages == ["Impatient.check took longer than 5 seconds (upgrade_timeout) and is cancelled"]
 
 
-async def test_a_handler_that_will_not_be_cancelled_keeps_no_client_waiting(serve):
+async def test_a_handler_that_will_not_be_cancelled_keeps_no_client_waiting(no_task_left):
     go_on = asyncio.Event()
 
-    @at(upgrade_timeout=0.01)
+    @at(upgrade_timeout=5)
     class Stubborn(Watch):
         @ws.on_upgrade
         async def check(self) -> None:
@@ -297,11 +301,16 @@ async def test_a_handler_that_will_not_be_cancelled_keeps_no_client_waiting(serv
                 await go_on.wait()
 
     service = Stubborn()
-    server = await serve(service)
-    assert (await answer(server, OPENING)).startswith(UNAVAILABLE)
-    go_on.set()
-    await until(lambda: not server.http_connections)
-    assert service.connections == []
+    async with testing.serve(service) as server:
+        connecting = server.connect()
+        await server.clock.advance(5)
+        with pytest.raises(testing.Refused, match="503"):
+            await connecting
+        assert server.server.http_connections
+        go_on.set()
+        await server.settle()
+        assert not server.server.http_connections
+        assert service.connections == []
 
 
 async def test_upgrade_timeout_may_be_off(serve):

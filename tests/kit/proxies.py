@@ -39,8 +39,7 @@ class _Proxy:
 
     async def __aexit__(self, *error: object) -> None:
         self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
+        self.cut()
         await asyncio.gather(*self._tasks)
 
     @property
@@ -49,6 +48,11 @@ class _Proxy:
 
     def url(self, userinfo: str = "", scheme: str | None = None) -> str:
         return f"{scheme or self.scheme}://{userinfo}{'localhost' if self._tls else '127.0.0.1'}:{self.port}"
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -54,7 +54,7 @@ class Terminal:
         """Type a line, and wait for an answer and for the prompt behind it, in whichever order."""
         begin = len(self.shown)
         self.type(f"{line}\n")
-        await self._until(lambda: answer in self.shown[begin:] and "> " in self.shown[begin:])
+        await self._until(lambda: answer in self.shown[begin:] and ">" in self.shown[begin:])
         self._seen = len(self.shown)
 
     async def interrupt(self, answer: str) -> None:

@@ -15,7 +15,7 @@ from fastws import ws
 from fastws._speedups import Connection, Endpoint, hub_of_thread
 from fastws.options import ServerOptions
 from fastws.service.compile import compile
-from fastws.testing import MemoryTransport, memory_transports
+from fastws.testing.memory import MemoryTransport, memory_transports
 
 from .checker import Checker
 from .client import take_frames, turns

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastws import NoCurrentConnectionError, NotServingError, WrongThreadError, http, ws
-from fastws.testing import connected_pair
+from fastws import NoCurrentConnectionError, NotServingError, WrongThreadError, http, testing, ws
 
 from ..kit.client import BINARY, TEXT, until, within
 from ..kit.services import Commanded, Echo, Watch, at, nothing_follows
@@ -80,7 +79,7 @@ async def test_the_publish_of_the_readme_works_from_anywhere(serve, connect):
     assert await client.text() == "42.0"
 
 
-async def test_a_method_of_the_service_broadcasts_to_it_whoever_calls_it(serve, connect):
+async def test_a_method_of_the_service_broadcasts_to_it_whoever_calls_it(no_task_left):
     @at()
     class Publishes(Watch):
         def publish(self, text: str) -> ws.Delivery:
@@ -97,23 +96,25 @@ async def test_a_method_of_the_service_broadcasts_to_it_whoever_calls_it(serve, 
             service.publish(text)
 
     service = Publishes()
-    server = await serve(service, Calls())
-    client, caller = await connect(server, "/"), await connect(server, "/caller")
-    await until(lambda: len(ws.connections(service)) == 1)
-    assert service.publish("text") == ws.Delivery(1, 1, 0)
-    assert await asyncio.create_task(service.publish_later(b"data")) == ws.Delivery(1, 1, 0)
-    with pytest.raises(WrongThreadError):
-        await asyncio.to_thread(service.publish, "?")
-    assert await asyncio.to_thread(server.call_from_thread, service.publish, "thread")
-    assert [await client.receive() for _ in range(3)] == [(TEXT, b"text"), (BINARY, b"data"), (TEXT, b"thread")]
-    # Where a handler runs it is its service that is meant, as everywhere in what it calls
-    caller.send("to the caller's own")
-    assert await caller.text() == "to the caller's own"
-    with pytest.raises(NoCurrentConnectionError):
-        Publishes().publish("of one that is not served")
-    await server.close()
-    with pytest.raises(NoCurrentConnectionError):
-        service.publish("of one that is served no more")
+    async with testing.serve(service, Calls()) as server:
+        client, caller = await server.connect("/"), await server.connect("/caller")
+        assert service.publish("text") == ws.Delivery(1, 1, 0)
+        assert await asyncio.create_task(service.publish_later(b"data")) == ws.Delivery(1, 1, 0)
+        with pytest.raises(WrongThreadError):
+            await asyncio.to_thread(service.publish, "?")
+        assert await asyncio.to_thread(server.server.call_from_thread, service.publish, "thread")
+        await client.expect_text("text")
+        await client.expect_binary(b"data")
+        await client.expect_text("thread")
+        # Where a handler runs it is its service that is meant, as everywhere in what it calls
+        await caller.send("to the caller's own")
+        await caller.expect_text("to the caller's own")
+        await client.expect_nothing()
+        with pytest.raises(NoCurrentConnectionError):
+            Publishes().publish("of one that is not served")
+        await server.close()
+        with pytest.raises(NoCurrentConnectionError):
+            service.publish("of one that is served no more")
 
 
 async def test_a_thread_names_the_service_through_the_server(serve, connect):
@@ -159,7 +160,7 @@ async def test_a_class_is_all_servers_that_serve_it_and_an_instance_is_its_own(s
     connections = ws.connections(one)
     assert await client.texts(2) == ["one", "all"]
     assert await other.texts(2) == ["two", "all"]
-    client.send_close()
+    await client.close()
     await nothing_follows_but_closed(first, one)
     assert (len(connections), list(connections)) == (0, [])
     with pytest.raises(NotServingError):
@@ -191,7 +192,7 @@ async def test_on_start_and_on_stop_may_name_their_service(serve):
 
 
 async def test_a_pair_in_memory_is_named_as_a_served_service_is():
-    async with connected_pair(Echo, Watch) as (connection, _):
+    async with testing.connected_pair(Echo, Watch) as (connection, _):
         assert list(ws.connections(Echo)) == [connection]
     with pytest.raises(NotServingError):
         ws.connections(Echo)

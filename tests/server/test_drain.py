@@ -11,11 +11,11 @@ import types
 import pytest
 
 import fastws
-from fastws import ConfigurationError, WrongThreadError, ws
+from fastws import ConfigurationError, WrongThreadError, testing, ws
 from fastws.server import drain
 from fastws.server.drain import Drain
 
-from ..kit.client import REQUEST, TEXT, Client, frame, open_connection, turns, until, within
+from ..kit.client import REQUEST, TEXT, Client, frame, open_connection, until, within
 from ..kit.services import AsyncCommanded, Echo, Watch, at
 
 FAR = 600.0  # seconds: a test that waited for the end of them would fail
@@ -45,6 +45,12 @@ async def says_goodbye(client: Client) -> float:
     client.send_close(1012)
     assert await client.rest() == []
     return delay_of(reason)
+
+
+def hint_of(client: testing.MemoryClient) -> float:
+    """The same of a client in memory that is gone."""
+    assert client.close_code == 1012
+    return delay_of(client.close_reason)
 
 
 @pytest.fixture
@@ -141,29 +147,39 @@ async def test_who_asks_to_upgrade_while_the_server_closes_is_told_to_try_again(
 # Those who are there
 
 
-async def test_everybody_is_told_to_come_back_and_then_the_server_ends(serve, connect, draining):
-    server = await serve(service := Watch())
-    clients = [await connect(server) for _ in range(20)]
-    task = await draining(server, over=0.3)
-    delays = await asyncio.gather(*map(says_goodbye, clients))
-    await within(task)
-    # Nobody else serves them: not before it is there again, and not all at once
-    assert min(delays) >= drain.RESTART_TIME
-    assert max(delays) <= drain.RESTART_TIME + 0.3 * (1 + drain.RETURN_PART)
-    assert len(set(delays)) > 10
-    assert service.events.qsize() == 20
-    assert server.closing
+async def test_everybody_is_told_to_come_back_and_then_the_server_ends(no_task_left):
+    async with testing.serve(service := Watch()) as server:
+        clients = [await server.connect() for _ in range(20)]
+        draining = server.drain(60)
+        await server.clock.advance(drain.LONGEST_GRACE - 0.1)
+        assert all(client.is_open for client in clients)
+        await server.clock.advance(30)
+        assert 5 <= sum(client.is_open for client in clients) <= 15
+        assert not draining.done()
+        await draining
+        delays = [hint_of(client) for client in clients]
+        # Nobody else serves them: not before it is there again, and not all at once
+        assert min(delays) >= drain.RESTART_TIME
+        assert max(delays) <= drain.RESTART_TIME + 60 * (1 + drain.RETURN_PART)
+        assert len(set(delays)) > 10
+        assert service.events.qsize() == 20
+        assert server.server.closing
+
+
+async def test_where_a_server_was_drained_nobody_listens(serve, connect):
+    server = await serve(Watch())
+    await server.drain(0.001)
     with pytest.raises(ConnectionRefusedError):
         await connect(server)
 
 
 @pytest.mark.parametrize("options", [{"health": True}, {}])
-async def test_who_is_served_elsewhere_is_to_come_back_at_once(serve, connect, draining, options):
-    server = await serve(Watch(), **options)
-    clients = [await connect(server) for _ in range(5)]
-    await draining(server, over=0.2, **({} if options else {"elsewhere": True}))
-    for delay in await asyncio.gather(*map(says_goodbye, clients)):
-        assert delay <= drain.JITTER
+async def test_who_is_served_elsewhere_is_to_come_back_at_once(no_task_left, options):
+    async with testing.serve(Watch(), **options) as server:
+        clients = [await server.connect() for _ in range(5)]
+        await server.drain(60, **({} if options else {"elsewhere": True}))
+        for client in clients:
+            assert hint_of(client) <= drain.JITTER
 
 
 @pytest.mark.parametrize("count", [1, 7, 1000])
@@ -199,25 +215,30 @@ async def test_one_whose_handler_is_suspended_comes_later(serve, connect, draini
     await says_goodbye(busy)
 
 
-async def test_one_who_comes_in_the_middle_is_closed_too(serve, connect):
-    server = await serve(Watch())
-    first = await connect(server)
-    # As a worker does whose successor accepts already
-    drains = Drain(server._site, 0.3, accepts=False, elsewhere=True)
-    draining = asyncio.create_task(drains.run())
-    await until(lambda: not server._site.is_ready)
-    second = await connect(server)
-    await asyncio.gather(says_goodbye(first), says_goodbye(second))
-    await within(draining)
+async def test_one_who_comes_in_the_middle_is_closed_too(no_task_left):
+    async with testing.serve(Watch()) as server:
+        first = await server.connect()
+        # As a worker does whose successor accepts already
+        drains = server.call(Drain, server.server._site, 60.0, accepts=False, elsewhere=True)
+        draining = server.call(asyncio.ensure_future, drains.run())
+        await server.settle()
+        assert not server.server._site.is_ready
+        second = await server.connect()
+        await server.clock.advance(60)
+        assert draining.done()
+        assert max(hint_of(first), hint_of(second)) <= drain.JITTER
 
 
-async def test_one_that_stays_busy_is_closed_at_the_end(serve, connect, draining):
-    server = await serve(AsyncCommanded(wait=asyncio.Event().wait), close_timeout=0.3)
-    client = await connect(server)
-    client.send("wait")
-    await until(lambda: any(one.is_busy for one in server.connections(AsyncCommanded)))
-    await draining(server, over=0.2)
-    await says_goodbye(client)
+async def test_one_that_stays_busy_is_closed_at_the_end(no_task_left):
+    async with testing.serve(AsyncCommanded(wait=asyncio.Event().wait)) as server:
+        client = await server.connect()
+        await client.send("wait")
+        draining = server.drain(60)
+        await server.clock.advance(59.9)
+        assert client.is_open
+        await server.clock.advance(0.1)
+        hint_of(client)
+        await draining
 
 
 async def test_what_is_half_done_is_busy(opened):
@@ -252,16 +273,17 @@ async def test_a_close_ends_it_at_once_and_everybody_is_told_the_same(serve, con
     await within(asyncio.gather(closing, task))
 
 
-async def test_all_who_drain_wait_for_the_same_end(serve, connect, draining):
-    server = await serve(Watch())
-    client = await connect(server)
-    first, second = [await draining(server, over=over, refusing=False) for over in (0.3, FAR)]
-    first.cancel()
-    await turns()
-    await says_goodbye(client)
-    await within(second)
-    await server.drain()
-    assert first.cancelled()
+async def test_all_who_drain_wait_for_the_same_end(no_task_left):
+    async with testing.serve(Watch()) as server:
+        client = await server.connect()
+        first, second = [server.call(asyncio.ensure_future, server.server.drain(over)) for over in (60.0, FAR)]
+        await server.settle()
+        first.cancel()
+        await server.clock.advance(60)
+        hint_of(client)
+        assert second.done()
+        await server.drain()
+        assert first.cancelled()
 
 
 async def test_drain_of_a_server_that_closes_waits_for_that(serve, connect):
@@ -315,18 +337,16 @@ def test_who_serves_the_same_path_is_told():
         fastws.serve(Own, health=True)
 
 
-async def test_on_close_sees_the_code(serve, connect):
-    seen = asyncio.Queue()
+async def test_on_close_sees_the_code(no_task_left):
+    seen = []
 
     @at()
     class Closing:
         @ws.on_close
         def closed(self, code: int, sent_code: int) -> None:
-            seen.put_nowait((code, sent_code))
+            seen.append((code, sent_code))
 
-    server = await serve(Closing)
-    client = await connect(server)
-    draining = asyncio.create_task(server.drain(0.1))
-    await says_goodbye(client)
-    await within(draining)
-    assert await within(seen.get()) == (1012, 1012)
+    async with testing.serve(Closing) as server:
+        await server.connect()
+        await server.drain(60)
+        assert seen == [(1012, 1012)]

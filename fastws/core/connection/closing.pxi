@@ -190,6 +190,8 @@ cdef void release_connection(Connection connection):
         connection.client.let_go()
     connection.hub.ending.discard(connection)
     link_remove(&connection.link)
+    if connection.hub.clock is not None:
+        connection.hub.disarm(connection)
     connection.hub.live -= 1
     connection.endpoint.live -= 1
     wake_end(connection)

@@ -554,6 +554,10 @@ cdef class Connection:
     def dropped(self):
         return self.outlet.dropped
 
+    @property
+    def conflated(self):
+        return self.outlet.conflated
+
     def push_text(self, text, *, overflow=None, key=None):
         check_thread(self.hub, "connection.push_text")
         return deliver(self, OP_TEXT, text, overflow, key, None, None)

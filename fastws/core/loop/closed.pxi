@@ -18,9 +18,14 @@ cdef int guard_close(loop) except -1:
 
 
 cdef int unguard_close(loop) except -1:
-    if closing_of(loop) is not None and first_transport_of(loop) is None:
+    if closing_of(loop) is not None and first_transport_of(loop) is None and not hubs_on(loop):
         del loop.close
     return 0
+
+
+cdef list hubs_on(loop):
+    """All hubs that a loop has: one, or several that stand apart."""
+    return [hub for found in hubs.values() for hub in found if (<Hub>hub).loop is loop]
 
 
 @cython.final
@@ -37,10 +42,8 @@ cdef class CloseGuard:
         loop = self.loop()
         if loop.is_running():
             raise RuntimeError("Cannot close a running event loop")
-        for found in list(hubs.values()):
-            hub = hub_of_loop(found, loop)
-            if hub is not None:
-                hub.lose_loop()
+        for hub in hubs_on(loop):
+            (<Hub>hub).lose_loop()
         while (transport := first_transport_of(loop)) is not None:
             do_safely(transport._let_go)
         del loop.close

@@ -21,6 +21,9 @@
 # A handler may hold up the loop for longer than a timeout. Nobody was listened to meanwhile, so that time does not count:
 # the hub's clock goes on by no more than a tick. And what clients sent lies unread, so after a late tick the loop reads
 # once before anybody is looked at.
+#
+# A test's clock tells the time itself (`keep_time`). It stands still while the test looks on, so nothing ticks: each
+# connection has a timer of its own there, for the very moment of its deadline.
 
 cdef enum:
     RECEIVE_LEN = 262144       # bytes that one read may bring
@@ -36,6 +39,7 @@ cdef enum:
 cdef double MAX_RESOLUTION = 1.0           # seconds between two ticks, at most
 cdef double MIN_RESOLUTION = 0.01          # and at least
 cdef double MAX_LATENESS = 0.01            # of a tick, before the loop counts as held up
+cdef double ROUNDING = 1e-6                # seconds; a sum of times may be less than its parts by some billionths
 
 cdef extern from *:
     """
@@ -60,6 +64,7 @@ cdef class Hub:
     cdef void *uv_loop         # of a loop of uvloop's, or NULL
     cdef unsigned long thread_id
     cdef readonly bint orphaned  # this process was forked from the one that has the loop
+    cdef bint apart            # only who runs in a context of its own finds it; see hubs.pxi
     cdef object base_context   # what was current when serving began; handlers run in copies of it
     cdef Py_ssize_t users      # servers and clients that hold this hub
     cdef Py_ssize_t servers    # of these, servers
@@ -109,6 +114,8 @@ cdef class Hub:
     cdef object tick_handle
     cdef link_t buckets[BUCKETS]
     cdef size_t hand
+    cdef object clock          # a test's, or None
+    cdef dict timers           # Connection -> its timer on that clock
     # Registries
     cdef Py_ssize_t live       # connections that have not ended
     cdef set ending            # and those that are about to: a suspended handler may be all that knows them
@@ -298,21 +305,39 @@ cdef class Hub:
 
     cdef void need_resolution(self, double seconds) noexcept:
         """Tick often enough for a timeout of so many seconds; 0 is none."""
-        if seconds:
+        if seconds and self.clock is None:
             self.resolution = max(MIN_RESOLUTION, min(self.resolution, seconds / 4))
 
     cdef void start_ticking(self):
-        if self.tick_handle is None:
+        if self.tick_handle is None and self.clock is None:
             self.now = self.ticked_at = self.loop.time()
             self.tick_handle = self.loop.call_later(self.resolution, self._tick)
 
     cdef void arm(self, link_t *link, double seconds) noexcept:
         """Look at the connection again in about `seconds`, or after a lap."""
         cdef size_t ticks = BUCKETS - 1
+        if self.clock is not None:
+            self.arm_exactly(<Connection>link.connection, seconds)
+            return
         link_remove(link)
         if seconds < self.resolution * (BUCKETS - 1):
             ticks = 1 if seconds <= self.resolution else <size_t>(seconds / self.resolution + 0.999)
         link_append(&self.buckets[(self.hand + ticks) % BUCKETS], link)
+
+    cdef int arm_exactly(self, Connection connection, double seconds) except -1:
+        self.disarm(connection)
+        self.timers[connection] = self.clock.call_later(max(seconds, 0.0) + ROUNDING, self._look_exactly, connection)
+        return 0
+
+    cdef int disarm(self, Connection connection) except -1:
+        timer = self.timers.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
+        return 0
+
+    def _look_exactly(self, Connection connection not None):
+        del self.timers[connection]
+        look_at(connection)
 
     def _tick(self):
         cdef double clock = self.loop.time()
@@ -406,6 +431,24 @@ cdef class Hub:
             guard_close(self.loop)
         return SocketTransport.__new__(SocketTransport, self, fd, protocol)
 
+    def keep_time(self, clock not None):
+        """Take the time from a test's clock, before the first connection; `tell_time` says when it has moved on."""
+        self.clock = clock
+        self.timers = {}
+        self.resolution = 0
+        self.now = clock.time()
+
+    def tell_time(self, double now):
+        self.now = now
+
+    def stand_apart(self):
+        """Be one of several on a loop: found in the context that this returns, in copies of it, and by handlers."""
+        context = contextvars.copy_context()
+        context.run(home.set, self)
+        self.base_context = context.copy()
+        self.apart = True
+        return context
+
     def limit_backlog(self, size_t most):
         """Let no more than so many bytes wait for all slow peers together; the least of all limits counts."""
         self.max_backlog_len = min(self.max_backlog_len, most)
@@ -478,6 +521,8 @@ cdef class Hub:
         if self.tick_handle is not None:
             self.tick_handle.cancel()
             self.tick_handle = None
+        for connection in list(self.timers or ()):
+            self.disarm(<Connection>connection)
         if self.spare_chunk is not NULL:
             chunk_release(self.spare_chunk)
             self.spare_chunk = NULL

@@ -1,6 +1,8 @@
 # The hubs of this process: which one serves a thread and a loop, and who calls from somewhere else.
 
-cdef dict hubs = {}            # thread id -> list of the Hubs that serve there, one for each loop
+cdef dict hubs = {}            # thread id -> list of the Hubs that serve there, one for each loop, or more that stand apart
+# Of those that stand apart the one that is meant here: in the contexts of all that runs for it
+cdef object home = contextvars.ContextVar("fastws.home", default=None)
 
 
 def hub_of_thread(loop, make_headers, make_query):
@@ -11,20 +13,29 @@ def hub_of_thread(loop, make_headers, make_query):
 
 cdef Hub hub_of_loop(list found, object loop):
     for hub in found or ():
-        if (<Hub>hub).loop is loop:
+        if (<Hub>hub).loop is loop and not (<Hub>hub).apart:
             return <Hub>hub
     return None
 
 
 cdef Hub hub_here(str function):
-    """The hub that serves in this thread: the only one, or where there are more loops that of the one that runs."""
+    """The hub that serves in this thread: the only one, or of several the one meant here, or that of the loop that runs."""
     cdef list found = None if fastws_forked else hubs.get(PyThread_get_thread_ident())
     cdef Hub hub = None
     if found is not None:
-        hub = <Hub>found[0] if len(found) == 1 else hub_of_loop(found, asyncio._get_running_loop())
+        hub = <Hub>found[0] if len(found) == 1 else hub_of_several(found)
     if hub is None or not hub.servers:
         raise wrong_place(function) or NotServingError(function)
     return hub
+
+
+cdef Hub hub_of_several(list found):
+    cdef list serving
+    meant = home.get()
+    if meant in found:
+        return <Hub>meant
+    serving = [hub for hub in found if (<Hub>hub).servers]
+    return <Hub>serving[0] if len(serving) == 1 else hub_of_loop(serving, asyncio._get_running_loop())
 
 
 cdef bint one_serves(list found):

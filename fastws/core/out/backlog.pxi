@@ -187,6 +187,7 @@ cdef bint replace_same_key(outlet_t *outlet, chunk_t *chunk) except *:
     count_out(outlet, replaced, 0)
     chunk_release(replaced)
     outlet.dropped += 1
+    outlet.conflated += 1
     return True
 
 

@@ -61,7 +61,8 @@ ctypedef struct outlet_t:
     size_t queued              # bytes in the backlog and handed to the transport
     size_t handed              # of these, bytes that the transport holds
     size_t max_backlog         # bytes
-    size_t dropped             # messages that did not fit, or made room for others
+    uint32_t dropped           # messages that did not fit, or made room for others
+    uint32_t conflated         # of these, those that gave their place to another one with their key
     backlog_t *backlog         # NULL while nothing waits
 
 

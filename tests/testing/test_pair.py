@@ -7,9 +7,9 @@ import pytest
 from fastws import ws
 from fastws._speedups import FrameReader
 
-from .kit.client import turns
-from .kit.services import AsyncEcho, Echo, Log, Watch, at
-from .kit.wires import PacketWire, wired
+from ..kit.client import turns
+from ..kit.services import AsyncEcho, Echo, Log, Watch, at
+from ..kit.wires import PacketWire, wired
 
 
 @at(max_message_size=1 << 24)
