@@ -10,7 +10,7 @@ from .recording import add
 __all__ = ["Findings"]
 
 _GREATEST: Final = frozenset(
-    {"seconds", "sent", "opening_seconds", "busiest", "reading_share", "reading_time", "is_closed_loop"}
+    {"seconds", "opening_seconds", "busiest", "reading_share", "reading_time", "is_closed_loop"}
 )
 _LEAST: Final = frozenset({"earliest"})
 _NUMBERED: Final = frozenset({"latencies", "lateness", "refused", "closed", "stalled_closed"})
