@@ -16,9 +16,8 @@ from ..handshake.client import ask
 from ..handshake.mappings import Query, headers_of
 from ..net import forking
 from ..options import ClientOptions, ConnectOptions, authorization, takes
-from ..service.compile import compile_listener
 from .dialing import dial
-from .endpoints import endpoint_for, forget_if_unused
+from .endpoints import endpoint_for, forget_if_unused, listening_of
 from .opening import Opening
 from .redirects import REDIRECTS, headers_for, redirected
 from .url import parse
@@ -285,5 +284,4 @@ def connect(url: str, listener: object = None, /, **options: Unpack[ConnectOptio
     target = parse(url)
     if checked.ssl is not None and not target.secure:
         raise ConfigurationError("connect: ssl is given, but the URL is one of ws; write wss")
-    listening = None if listener is None else (listener, compile_listener(listener))
-    return Connecting[Any](target, checked, listening)
+    return Connecting[Any](target, checked, None if listener is None else listening_of(listener))

@@ -5,10 +5,13 @@ An Endpoint lives as long as a connection does that belongs to it, and so does w
 
 from __future__ import annotations
 
+import functools
+import weakref
 from typing import TYPE_CHECKING, Final
 
 from .._speedups import Endpoint
 from ..net.kernel_backlog import FRESH, FRESH_POLICIES, UNLIMITED
+from ..service.compile import compile_listener
 from ..service.model import Handler, Service
 from ..service.paths import PathTemplate
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from .._speedups import Hub
     from ..options import ClientOptions
 
-__all__ = ["Listening", "endpoint_for", "forget_if_unused"]
+__all__ = ["Listening", "endpoint_for", "forget_if_unused", "listening_of"]
 
 # All that the core knows of a client's options
 _LIMITS: Final = (
@@ -35,11 +38,38 @@ _LIMITS: Final = (
 )
 _PATH: Final = PathTemplate("/")
 
-Listening = tuple[object, dict[str, Handler]]
-"""A listener and its handlers."""
+
+class Listening:
+    """A listener and its handlers.
+
+    Attributes:
+        listener: the object whose methods are annotated.
+        handlers: by event.
+    """
+
+    __slots__ = ("__weakref__", "handlers", "listener")
+
+    def __init__(self, listener: object) -> None:
+        self.listener = listener
+        self.handlers: dict[str, Handler] = compile_listener(listener)
+
 
 _Key = tuple[object, ...]
 _endpoints: dict[_Key, Endpoint] = {}
+# By the id of the listener: many connections have the same one, and to compile it costs more than to open one
+_listening: weakref.WeakValueDictionary[int, Listening] = weakref.WeakValueDictionary()
+
+
+def listening_of(listener: object) -> Listening:
+    """Return the handlers of a listener, compiled once as long as it has connections.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    found = _listening.get(id(listener))
+    if found is None:
+        found = _listening[id(listener)] = Listening(listener)
+    return found
 
 
 def endpoint_for(hub: Hub, options: ClientOptions, listening: Listening | None) -> Endpoint:
@@ -50,13 +80,12 @@ def endpoint_for(hub: Hub, options: ClientOptions, listening: Listening | None) 
         options: of the client.
         listening: who is called, or None where messages are awaited.
     """
-    listener, handlers = (None, {}) if listening is None else listening
     # What the endpoint holds is not made again elsewhere while it is here
-    key = (id(hub), id(listener), *(getattr(options, name) for name in _LIMITS))
+    key = (id(hub), id(listening), *(getattr(options, name) for name in _LIMITS))
     endpoint = _endpoints.get(key)
     if endpoint is None:
-        endpoint = _endpoints[key] = _make(hub, options, listener, handlers)
-        endpoint.on_empty = lambda: _forget(key)
+        endpoint = _endpoints[key] = _make(hub, options, listening)
+        endpoint.on_empty = functools.partial(_forget, key, listening)
         hub.attach(client=True)
     return endpoint
 
@@ -67,14 +96,16 @@ def forget_if_unused(endpoint: Endpoint) -> None:
         endpoint.on_empty()
 
 
-def _make(hub: Hub, options: ClientOptions, listener: object, handlers: dict[str, Handler]) -> Endpoint:
+def _make(hub: Hub, options: ClientOptions, listening: Listening | None) -> Endpoint:
+    listener, handlers = (None, {}) if listening is None else (listening.listener, listening.handlers)
     name = "fastws.connect" if listener is None else type(listener).__name__
     service = Service(name, type(listener), listener, "/", options, _PATH, handlers, ())  # type: ignore[arg-type]
     most = FRESH if options.overflow in FRESH_POLICIES else UNLIMITED
     return Endpoint(hub, service, options, most, most == UNLIMITED, client=True)
 
 
-def _forget(key: _Key) -> None:
+def _forget(key: _Key, _: Listening | None) -> None:
+    """Let go of an Endpoint, and of the handlers that it has kept."""
     endpoint = _endpoints.pop(key, None)
     if endpoint is not None:
         endpoint.on_empty = None  # or each would keep the other alive

@@ -35,10 +35,13 @@ async def open_tcp(host: str, port: int, local_addr: LocalAddress | None = None)
     loop = asyncio.get_running_loop()
     try:
         addresses = await _resolve(loop, host, port)
-        sources = await _resolve(loop, *local_addr) if local_addr else None
-        sock = await start_connection(
-            addresses, local_addr_infos=sources, happy_eyeballs_delay=EYEBALLS_DELAY, loop=loop
-        )
+        if len(addresses) == 1 and local_addr is None:
+            sock = await _reach(loop, *addresses[0])  # nobody to race with
+        else:
+            sources = await _resolve(loop, *local_addr) if local_addr else None
+            sock = await start_connection(
+                addresses, local_addr_infos=sources, happy_eyeballs_delay=EYEBALLS_DELAY, loop=loop
+            )
     except OSError as error:
         raise dial_error(error, authority(host, port)) from error
     send_at_once(sock)
@@ -50,6 +53,19 @@ async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> lis
         # An address needs no thread
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+async def _reach(
+    loop: asyncio.AbstractEventLoop, family: int, kind: int, protocol: int, _: str, address: Any
+) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def send_at_once(sock: socket.socket) -> None:

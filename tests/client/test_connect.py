@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import os
 import socket
 import ssl
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -475,6 +477,20 @@ async def test_one_second_of_opening_is_all_that_it_gets():
     async with raw_server(serve) as where:
         with pytest.raises(fastws.OpenTimeoutError):
             await within(fastws.connect(where, open_timeout=0.05))
+
+
+def test_a_listener_is_compiled_once_as_long_as_somebody_has_its_handlers():
+    class Ears:
+        @ws.on_text_message
+        def hear(self, text: str) -> None: ...
+
+    ears, others = Ears(), Ears()
+    first = endpoints.listening_of(ears)
+    assert endpoints.listening_of(ears) is first is not endpoints.listening_of(others)
+    gone = weakref.ref(first)
+    del first
+    gc.collect()
+    assert gone() is None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
