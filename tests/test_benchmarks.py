@@ -311,6 +311,8 @@ def test_several_nodes_are_measured_and_reported(benchmarks, tmp_path):
         str(BENCHMARKS / "nodes.py"),
         "--engines",
         "workers",
+        "--peers",
+        "",
         "--messages",
         "50",
         "--rounds",
@@ -318,7 +320,7 @@ def test_several_nodes_are_measured_and_reported(benchmarks, tmp_path):
     ]
     subprocess.run([*command, "--json", str(file)], check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
     run = json.loads(file.read_text())
-    assert {sample["what"] for sample in run["samples"]} == {"group", "name", "far", "latency"}
+    assert {sample["what"] for sample in run["samples"]} == {"group", "name", "far", "latency", "crowd"}
     text = benchmarks["report"].text([run])
     assert "## Several nodes" in text
     (picture,) = benchmarks["report"].pictures(run).values()
