@@ -181,6 +181,7 @@ cdef class Target
 #                                     connection -> check_connection
 
 include "core/link.pxi"                 # intrusive lists
+include "core/waiting.pxi"              # who awaits something that happens to a connection
 
 # wire: bytes as RFC 6455 and RFC 7692 have them; no socket, no loop, no handler
 include "core/wire/frame.pxi"           # a frame: its header as fields and as bytes

@@ -107,7 +107,7 @@ class Redis(Backplane):
 
     def publish(self, subject: bytes, payload: bytes) -> bool:
         """Hand a message over."""
-        node = self._sole or self.owner(subject)
+        node = self.owner(subject)
         if not self._is_up or node is None:
             return False
         return node.commands.publish(node.verb, subject, payload) or node.publish_again(subject, payload)

@@ -194,19 +194,13 @@ cdef void release_connection(Connection connection):
         connection.hub.disarm(connection)
     connection.hub.live -= 1
     connection.endpoint.live -= 1
-    wake_end(connection)
+    waiters, connection.end_waiters = connection.end_waiters, None
+    wake(waiters)
     on_release, connection.on_release = connection.on_release, None
     if on_release is not None:
         on_release()
     if connection.endpoint.live == 0 and connection.endpoint.on_empty is not None:
         connection.endpoint.on_empty()
-
-
-cdef void wake_end(Connection connection):
-    waiters, connection.end_waiters = connection.end_waiters, None
-    for waiter in waiters or ():
-        if not waiter.done():
-            waiter.set_result(None)
 
 
 cdef int lose_connection(Connection connection) except -1:

@@ -101,8 +101,8 @@ cdef class Connection:
     cdef size_t inbox_len      # characters and bytes of the messages in it
     cdef bytearray leftover    # bytes not parsed because the inbox is full
     cdef bytes pong            # to be answered when the peer reads again
-    cdef dict drain_waiters    # future -> None, in the order in which they came, or None
-    cdef dict end_waiters      # likewise, of those who wait for our release
+    cdef dict drain_waiters    # who waits until all has left, or None; see waiting.pxi
+    cdef dict end_waiters      # likewise for our release
     cdef ClientConnection client   # who awaits our messages, where no handlers are called; or None
     # What the peer asked for
     cdef readonly str path
@@ -205,15 +205,15 @@ cdef class Connection:
         """Compress as it was negotiated; `extension` is a handshake.deflate.Deflate."""
         cdef Endpoint endpoint = self.endpoint
         cdef Inflater inflater = None
+        cdef Deflater shared
         cdef int bits = extension.send_window_bits
-        cdef Deflater shared = self.hub.shared_deflater(max(bits, 9), endpoint.deflate_level, endpoint.deflate_threshold)
-        if bits >= 9:
-            # zlib cannot keep to less: what goes out stays as it is
-            self.outlet.deflater = <PyObject *>shared
         if extension.send_takeover or extension.receive_takeover:
             self.history = History.__new__(History)
-        if extension.send_takeover and bits >= 9:
-            self.history.deflater = Deflater.__new__(Deflater, bits, shared.level, shared.threshold, True)
+        if bits >= 9:  # zlib cannot keep to less: then what goes out stays as it is
+            shared = self.hub.shared_deflater(bits, endpoint.deflate_level, endpoint.deflate_threshold)
+            self.outlet.deflater = <PyObject *>shared
+            if extension.send_takeover:
+                self.history.deflater = Deflater.__new__(Deflater, bits, shared.level, shared.threshold, True)
         if extension.receive_takeover:
             inflater = self.history.inflater = Inflater.__new__(Inflater, extension.receive_window_bits)
         reader_inflates(&self.reader, extension.receive_window_bits, inflater)
@@ -525,30 +525,17 @@ cdef class Connection:
             self.send_now()
         if self.outlet.state != BLOCKED or self.state == CLOSED:
             return
-        waiter = self.hub.loop.create_future()
         if self.drain_waiters is None:
             self.drain_waiters = {}
-        self.drain_waiters[waiter] = None
-        try:
-            await waiter
-        finally:
-            # One that was cancelled would stay here as long as the client does not read
-            if self.drain_waiters is not None:
-                self.drain_waiters.pop(waiter, None)
+        await _wait_among(self.drain_waiters, self.hub.loop)
 
     async def wait_closed(self):
         check_thread(self.hub, "connection.wait_closed")
         if self.released or self.state == CONNECTING:
             return
-        waiter = self.hub.loop.create_future()
         if self.end_waiters is None:
             self.end_waiters = {}
-        self.end_waiters[waiter] = None
-        try:
-            await waiter
-        finally:
-            if self.end_waiters is not None:
-                self.end_waiters.pop(waiter, None)
+        await _wait_among(self.end_waiters, self.hub.loop)
 
     @property
     def dropped(self):

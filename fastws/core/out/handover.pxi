@@ -286,6 +286,4 @@ cdef void send_failed(Connection connection):
 
 cdef void wake_drain(Connection connection):
     waiters, connection.drain_waiters = connection.drain_waiters, None
-    for waiter in waiters or ():
-        if not waiter.done():
-            waiter.set_result(None)
+    wake(waiters)
