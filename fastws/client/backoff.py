@@ -8,7 +8,6 @@ fastws says it that drains, or ``Retry-After`` of a refusal (RFC 9110 section 10
 
 from __future__ import annotations
 
-import email.utils
 import random
 import re
 import ssl
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from ..errors import ConnectError, ConnectionClosed, InvalidStatus, ProxyError, RedirectError
+from ..handshake.fields import seconds_of
 
 __all__ = ["Backoff", "hint_of", "is_permanent"]
 
@@ -109,17 +109,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After", "")
     if value.isascii() and value.isdigit():
         return float(value[:9])
-    then, now = _date(value), _date(headers.get("Date", ""))
+    then, now = seconds_of(value), seconds_of(headers.get("Date"))
     if then is None:
         return None
     return max(0.0, then - (time.time() if now is None else now))
-
-
-def _date(value: str) -> float | None:
-    parsed = email.utils.parsedate_tz(value)
-    if parsed is None:
-        return None
-    try:
-        return float(email.utils.mktime_tz(parsed))
-    except (OverflowError, ValueError):
-        return None

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .opening import Fields
     from .url import Target
 
-__all__ = ["Connecting", "connect"]
+__all__ = ["Connecting", "connect", "unchecked_context"]
 
 _C = TypeVar("_C", ClientConnection, Connection)
 _Header = tuple[str, str]
@@ -215,6 +215,14 @@ def default_context() -> ssllib.SSLContext:
     context = ssllib.create_default_context()
     with contextlib.suppress(NotImplementedError):
         context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def unchecked_context() -> ssllib.SSLContext:
+    """Return a context that takes any certificate, for tools whose users ask for that."""
+    context = ssllib.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssllib.CERT_NONE
     return context
 
 

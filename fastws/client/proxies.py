@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..errors import ConfigurationError
-from .url import authority, parse_place, shown
+from .url import address_of, authority, parse_place, shown
 
 if TYPE_CHECKING:
-    from .url import Auth, Target
+    from .url import Auth, IPAddress, Target
 
 __all__ = ["Proxy", "proxy_for"]
 
@@ -105,7 +105,7 @@ def _of_environment(target: Target) -> Proxy | None:
 def _is_here(host: str) -> bool:
     if host.rstrip(".") == "localhost":
         return True
-    address = _address(host)
+    address = address_of(host)
     return address is not None and address.is_loopback
 
 
@@ -113,11 +113,11 @@ def _is_spared(target: Target, spared: str) -> bool:
     """Tell whether `no_proxy` has the host: names are compared as `urllib` does, addresses here."""
     if urllib.request.proxy_bypass(f"{target.host}:{target.port}"):
         return True
-    address = _address(target.host)
+    address = address_of(target.host)
     return address is not None and any(_has(entry.strip(), address, target.port) for entry in spared.split(","))
 
 
-def _has(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> bool:
+def _has(entry: str, address: IPAddress, port: int) -> bool:
     network, number = entry, None
     if entry.count(":") == 1 or entry.startswith("["):
         found = _SOME_PORT.fullmatch(entry)
@@ -128,12 +128,6 @@ def _has(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address, por
     with contextlib.suppress(ValueError):
         return address in ipaddress.ip_network(network, strict=False)
     return False
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host.partition("%")[0])
-    return None
 
 
 def _fits_socks(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any, Final
 
 import python_socks
@@ -10,6 +10,7 @@ from python_socks.async_.asyncio import Proxy as Socks
 
 from ..errors import ConnectError, ProxyError
 from .tcp import open_tcp
+from .url import address_of
 
 if TYPE_CHECKING:
     import socket
@@ -49,7 +50,7 @@ async def open_socks(proxy: Proxy, target: Target, local_addr: LocalAddress | No
         ProxyError: it refuses, or does not answer as such a proxy does.
     """
     kind, resolves = _KINDS[proxy.scheme]
-    if kind is python_socks.ProxyType.SOCKS4 and _is_ipv6(target.host):
+    if kind is python_socks.ProxyType.SOCKS4 and isinstance(address_of(target.host), IPv6Address):
         raise ProxyError(str(proxy), f"SOCKS 4 does not reach {target.host}, which is an address of IPv6")
     user, password = proxy.auth or ("", "")
     socks = Socks(kind, proxy.host, proxy.port, user, password, resolves, forward=_Way(proxy, local_addr))
@@ -61,10 +62,3 @@ async def open_socks(proxy: Proxy, target: Target, local_addr: LocalAddress | No
         raise
     except OSError as error:
         raise ProxyError(str(proxy), error.strerror or str(error)) from error
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).version == 6
-    except ValueError:
-        return False

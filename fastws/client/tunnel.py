@@ -7,11 +7,11 @@ pieces the second one would become the beginning of what the server says.
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigurationError, ProxyError
+from ..options import authorization
 from .bridge import open_bridge
 from .tcp import open_tcp
 from .url import authority
@@ -85,7 +85,8 @@ def _request(proxy: Proxy, target: Target) -> bytes:
     place = authority(target.host, target.port)
     fields = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
     if proxy.auth is not None:
-        fields.append(f"Proxy-Authorization: Basic {base64.b64encode(':'.join(proxy.auth).encode()).decode()}")
+        _, credentials = authorization(proxy.auth)
+        fields.append(f"Proxy-Authorization: {credentials}")
     return "\r\n".join([*fields, "", ""]).encode("ascii")
 
 

@@ -7,6 +7,7 @@ form, and what a path or a query has besides the characters of RFC 3986 is perce
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import unicodedata
@@ -16,10 +17,13 @@ from urllib.parse import quote, unquote
 
 from ..errors import ConfigurationError
 
-__all__ = ["DEFAULT_PORTS", "Auth", "Target", "authority", "parse", "parse_place", "shown"]
+__all__ = ["DEFAULT_PORTS", "Auth", "IPAddress", "Target", "address_of", "authority", "parse", "parse_place", "shown"]
 
 Auth = tuple[str, str]
 """A user and a password."""
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+"""An address of either version."""
 
 DEFAULT_PORTS: Final = {False: 80, True: 443}
 """By whether TLS is spoken."""
@@ -116,6 +120,13 @@ def parse_place(url: str, place: str, default_port: int) -> tuple[str, int, Auth
         _refuse(url, "an IPv6 address stands in brackets, and an @ of a user or a password is written %40")
     userinfo, host, port = found.groups()
     return _host(url, host), _port(url, port, default_port), _auth(url, userinfo)
+
+
+def address_of(host: str) -> IPAddress | None:
+    """Return a host as the IP address that it is, without its zone; None for a name."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host.partition("%")[0])
+    return None
 
 
 def shown(url: object) -> str:

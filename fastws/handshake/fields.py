@@ -1,11 +1,12 @@
-"""Values of header fields: tokens, lists of them, hosts and origins (RFC 9110, RFC 9112, RFC 6454)."""
+"""Values of header fields: tokens, lists of them, hosts, origins and dates (RFC 9110, RFC 9112, RFC 6454)."""
 
 from __future__ import annotations
 
 import re
+from email.utils import mktime_tz, parsedate_tz
 from typing import Final
 
-__all__ = ["TOKEN", "has_token", "is_host", "is_token", "normal_origin"]
+__all__ = ["TOKEN", "has_token", "is_host", "is_token", "normal_origin", "seconds_of"]
 
 TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 """A pattern of what RFC 9110 section 5.6.2 calls a token."""
@@ -43,3 +44,12 @@ def normal_origin(value: str) -> str | None:
     if not separator or not scheme or not host or "/" in host or not host.isascii() or not host.isprintable():
         return None
     return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, '/'))}"
+
+
+def seconds_of(date: str | None) -> float | None:
+    """Return a date as seconds since 1970 (RFC 9110 section 5.6.7); None for what is none."""
+    try:
+        parsed = None if date is None else parsedate_tz(date)
+        return None if parsed is None else mktime_tz(parsed)
+    except (ValueError, OverflowError, IndexError, TypeError):  # the last two from parsers of some versions of Python
+        return None

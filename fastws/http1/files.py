@@ -18,11 +18,12 @@ import os
 import re
 import stat
 import time
-from email.utils import formatdate, mktime_tz, parsedate_tz
+from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from ..errors import ConfigurationError
+from ..handshake.fields import seconds_of
 from ..service.marks import mark_files
 from ..service.model import Bundle
 from ..service.paths import check_path
@@ -245,7 +246,7 @@ def _has_changed(headers: Mapping[str, str], etag: str, seconds: int) -> bool:
     wanted = headers.get("if-match")
     if wanted is not None:
         return wanted.strip() != "*" and ("", etag) not in _ETAGS.findall(wanted)
-    since = _date(headers.get("if-unmodified-since"))
+    since = seconds_of(headers.get("if-unmodified-since"))
     return since is not None and seconds > since
 
 
@@ -254,7 +255,7 @@ def _is_known(headers: Mapping[str, str], etag: str, seconds: int) -> bool:
     known = headers.get("if-none-match")
     if known is not None:
         return known.strip() == "*" or any(tag == etag for _, tag in _ETAGS.findall(known))
-    since = _date(headers.get("if-modified-since"))
+    since = seconds_of(headers.get("if-modified-since"))
     return since is not None and seconds <= since
 
 
@@ -277,15 +278,6 @@ def _range(headers: Mapping[str, str], size: int) -> range | None:
     if last and int(last) < int(first):
         return None
     return range(int(first), min(size, int(last) + 1) if last else size)
-
-
-def _date(text: str | None) -> float | None:
-    """Return a date as seconds; None for what is none, which is ignored."""
-    try:
-        parsed = None if text is None else parsedate_tz(text)
-        return None if parsed is None else mktime_tz(parsed)
-    except (ValueError, OverflowError, IndexError, TypeError):  # the last two from parsers of some versions of Python
-        return None
 
 
 # --- What it is.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from ..client.url import address_of
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -82,15 +83,9 @@ def _is_loopback(url: str) -> bool:
     """Whether a URL leads to 127.0.0.0/8, whose addresses all are ours on Linux."""
     host = urlsplit(url).hostname or ""
     try:
-        found = {host} if _is_address(host) else {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+        found = (
+            {host} if address_of(host) is not None else {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+        )
     except OSError:
         return False
     return _PORT_RANGE.exists() and all(ipaddress.ip_address(address).is_loopback for address in found)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-from ..client.connect import connect
+from ..client.connect import connect, unchecked_context
 from ..errors import ConnectError, InvalidStatus, OpenTimeoutError
 from .recording import add
 from .timing import Schedule, keep_pace, now
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Crowd", "Dialer"]
 
 _AT_ONCE: Final = 256  # opening handshakes that are under way; more wait for one of these
-_LARGEST: Final = (
-    1 << 30
-)  # bytes of a message, and of what waits for a server that does not read: we are not in the way
+# Bytes of a message, and of what waits for a server that does not read: we are not in the way
+_LARGEST: Final = 1 << 30
 _ENDING: Final = 2.0  # seconds for the closing handshakes at the end
 
 
@@ -74,9 +72,7 @@ def _options(plan: Plan, url: str) -> dict[str, Any]:
         "max_backlog": _LARGEST,
     }
     if url.startswith("wss:") and plan.insecure:
-        options["ssl"] = context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        options["ssl"] = unchecked_context()
     return options
 
 

@@ -20,9 +20,8 @@ __all__ = ["Clock", "Schedule", "keep_pace", "now"]
 
 now = time.perf_counter
 
-_GRAIN: Final = (
-    100e-6  # seconds: above 10,000 messages a second several are sent at once, since an alarm costs much of that
-)
+# Seconds: above 10,000 messages a second several are sent at once, since an alarm costs much of that
+_GRAIN: Final = 100e-6
 
 # Up to which number a time since 1970 is one in that unit, of so many seconds: they lie thousands of years apart
 _UNITS: Final = ((1e11, 1.0), (1e14, 1e-3), (1e17, 1e-6), (float("inf"), 1e-9))

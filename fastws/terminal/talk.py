@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import ssl
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..client.background import Background
-from ..client.connect import connect
+from ..client.connect import connect, unchecked_context
 from ..client.url import parse as parse_url
 from ..errors import ConfigurationError, ConnectionClosed, FastWSError
 from . import commands
@@ -109,9 +108,7 @@ def _options(asked: Talk) -> ConnectOptions:
     if asked.origin is not None:
         options["origin"] = asked.origin
     if asked.insecure and parse_url(asked.url).secure:
-        options["ssl"] = context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        options["ssl"] = unchecked_context()
     return options
 
 
