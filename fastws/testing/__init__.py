@@ -8,7 +8,8 @@
         await bob.expect_text("hello")
 
 A door, as `ws` and `http` are; nobody else in fastws imports it. `memory` has the transports, `pair` two services
-against each other, `server` and `client` the kit, `exchange` its HTTP, `clock` its time, `cluster` several nodes.
+against each other, `server` and `client` the kit, `served` and `dialing` what is within and between them. `exchange`
+has HTTP, `clock` the time, `cluster` several nodes.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .exchange import Response
     from .memory import MemoryTransport
 
-__all__ = ["ExpectationError", "MemoryClient"]
+__all__ = ["ExpectationError", "Far", "Home", "MemoryClient"]
 
 _Text = str | re.Pattern[str] | Callable[[str], object]
 _Binary = bytes | Callable[[bytes], object]
@@ -60,7 +60,7 @@ class Event(NamedTuple):
         return f"{self.kind} {_short.repr(self.value)}" if self.kind != "end" else f"the end: {self.value}"
 
 
-class _Server(Protocol):
+class Home(Protocol):
     """What a client needs of its server; `MemoryServer` is one."""
 
     @property
@@ -119,7 +119,7 @@ class MemoryClient:
     """
 
     def __init__(
-        self, server: _Server, response: Response, near: MemoryTransport, far: MemoryTransport, *, answers: bool
+        self, server: Home, response: Response, near: MemoryTransport, far: MemoryTransport, *, answers: bool
     ) -> None:
         self._server = server
         self._near = near  # the server's end

@@ -14,8 +14,9 @@ from ..handshake.mappings import Headers
 if TYPE_CHECKING:
     from ..http1.response import HeadersInput
 
-__all__ = ["Exchange", "Refused", "Response", "encode_request", "fields_of"]
+__all__ = ["HOST", "Exchange", "Refused", "Response", "encode_request", "fields_of"]
 
+HOST: Final = "testserver"
 _NO_BODY: Final = ("GET", "HEAD", "DELETE", "OPTIONS")
 
 
@@ -121,26 +122,25 @@ class Exchange:
         self.is_complete = True
 
 
-def encode_request(method: str, path: str, fields: list[tuple[bytes, bytes]], body: bytes = b"") -> bytes:
+def encode_request(method: str, path: str, fields: list[tuple[str, str]], body: bytes) -> bytes:
     """Return a request as bytes; `fields` come behind ``Host``, unless they have their own."""
-    lines = [f"{method} {path} HTTP/1.1".encode("latin-1")]
-    if not any(name.lower() == b"host" for name, _ in fields):
-        lines.append(b"Host: testserver")
-    lines += [name + b": " + value for name, value in fields]
+    lines = [f"{method} {path} HTTP/1.1"]
+    if not any(name.lower() == "host" for name, _ in fields):
+        lines.append(f"Host: {HOST}")
+    lines += [f"{name}: {value}" for name, value in fields]
     if body or method not in _NO_BODY:
-        lines.append(b"Content-Length: %d" % len(body))
-    return b"\r\n".join([*lines, b"", body])
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def fields_of(headers: HeadersInput | None) -> list[tuple[bytes, bytes]]:
-    """Return header fields as bytes; a client may send any.
+def fields_of(headers: HeadersInput | None) -> list[tuple[str, str]]:
+    """Return header fields; a client may send any.
 
     Raises:
         ConfigurationError: one has a line break, and would be two.
     """
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
-    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+    fields = list(headers.items() if isinstance(headers, Mapping) else headers or ())
     for name, value in fields:
-        if b"\n" in name + value or b"\r" in name + value:
+        if "\n" in name + value or "\r" in name + value:
             raise ConfigurationError(f"header {name!r} has a line break; send_raw sends anything")
     return fields

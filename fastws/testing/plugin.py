@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from ..options import ServeOptions, takes
-from .server import PATIENCE, ConnectOptions, MemoryServer, serve
+from .dialing import ConnectOptions
+from .server import PATIENCE, MemoryServer, serve
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -8,38 +8,34 @@ apart, so that two of them in one test share neither groups nor names, unless a 
 from __future__ import annotations
 
 import asyncio
-import base64
 import functools
-import hashlib
 import itertools
 import json as jsonlib
-import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from .._speedups import Connection, Group, Hub, Members
+from .._speedups import Connection, Group, Members
 from ..errors import ConfigurationError, NotServingError
-from ..handshake.mappings import Query, headers_of
 from ..logs import FAILED
-from ..net.sockets import ListeningSockets
 from ..options import ServeOptions, takes
 from ..server.registry import Registry
-from ..server.server import Server
-from .client import ExpectationError, Far, MemoryClient
-from .clock import Clock, ExactDeadlines
-from .exchange import Exchange, Refused, Response, encode_request, fields_of
-from .memory import MemoryTransport, memory_transports
+from .client import ExpectationError
+from .clock import Clock
+from .dialing import Dialing, opening_handshake
+from .exchange import Refused, Response, encode_request, fields_of
+from .memory import memory_transports
+from .served import Served
 
 if TYPE_CHECKING:
     import contextvars
-    import socket
-    from collections.abc import Awaitable, Generator
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
     from types import TracebackType
 
     from typing_extensions import ParamSpec, Self, Unpack
 
     from ..http1.response import HeadersInput
-    from ..net.listening import Listener
+    from ..server.server import Server
+    from .client import MemoryClient
+    from .dialing import RequestOptions
 
     _P = ParamSpec("_P")
 
@@ -49,35 +45,10 @@ _T = TypeVar("_T")
 
 PATIENCE: Final = 1.0  # seconds, by default
 FIRST_PORT: Final = 49152  # of the clients' addresses
-_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _ELSEWHERE: Final = (
     "host", "port", "sock", "unix", "unix_mode", "reuse_port", "backlog", "proxy_protocol", "ssl", "certfile",
     "keyfile", "keyfile_password", "client_ca",
 )  # fmt: skip
-
-
-class RequestOptions(TypedDict, total=False):
-    """What `MemoryServer.request` takes besides method and path."""
-
-    headers: HeadersInput | None
-    body: bytes | str
-    json: object
-    address: tuple[str, int] | None
-    secure: bool
-
-
-class ConnectOptions(TypedDict, total=False):
-    """What `MemoryServer.connect` takes besides the path."""
-
-    headers: HeadersInput | None
-    subprotocols: Iterable[str]
-    origin: str | None
-    cookies: Mapping[str, str] | None
-    auth: tuple[str, str] | None
-    compression: str | None
-    address: tuple[str, int] | None
-    secure: bool
-    answers: bool
 
 
 class Ending(Generic[_T]):
@@ -96,49 +67,6 @@ class Ending(Generic[_T]):
         return self._server.drive(self._future).__await__()
 
 
-class _NoListener:
-    """Accepts nothing; stands for `net.listening.Listener`."""
-
-    has_openings = False
-    openings = 0
-
-    def start(self) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
-
-    def give_up(self) -> list[asyncio.Task[None]]:
-        return []
-
-
-class _Served(Server):
-    """A server that listens nowhere, with a hub and a time of its own."""
-
-    def __init__(self, *targets: object, **options: Any) -> None:
-        super().__init__(*targets, **options)
-        self.hub: Hub
-        self.inherit(ListeningSockets([]), None)
-
-    def live_by(self, clock: Clock, loop: asyncio.AbstractEventLoop) -> contextvars.Context:
-        """Have a hub whose time is that of a clock; returns the context of all that runs for it."""
-        self.hub = Hub(loop, headers_of, Query)
-        clock.govern(self.hub)
-        self._site.make_deadlines = functools.partial(ExactDeadlines, clock)
-        return self.hub.stand_apart()
-
-    def make_hub(self, loop: asyncio.AbstractEventLoop) -> Hub:
-        return self.hub
-
-    def make_listener(self, hub: Hub, sockets: list[socket.socket]) -> Listener:
-        return _NoListener()  # type: ignore[return-value]
-
-    def waits_for_others(self) -> bool:
-        """Tell whether anything waits for what is outside of it, or for the clock, or for a client to read."""
-        busy = (connection.is_busy for endpoint in self._site.endpoints.values() for connection in endpoint.members)
-        return bool(self.http_connections) or bool(self._lifecycle.background) or any(busy)
-
-
 class MemoryServer:
     """Services in memory; made by `serve`, used as an async context manager, once.
 
@@ -152,7 +80,7 @@ class MemoryServer:
                 raise ConfigurationError(f"{name}: a server in memory listens nowhere and has no network")
         if isinstance(options.get("backplane"), str):
             raise ConfigurationError("backplane: a server in memory has no network; fastws.testing.cluster makes nodes")
-        self._server = _Served(*services, **options)
+        self._server = Served(*services, **options)
         self._patience = patience
         self._clock: Clock | None = None
         self._context: contextvars.Context
@@ -394,24 +322,18 @@ class MemoryServer:
             ExpectationError: the server does not answer.
             ConfigurationError: an argument is wrong.
         """
-        key = base64.b64encode(os.urandom(16))
-        fields = [
-            (b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"),
-            (b"Sec-WebSocket-Key", key), (b"Sec-WebSocket-Version", b"13"),
-            *_opening_fields(tuple(subprotocols), origin, cookies, auth, compression), *fields_of(headers),
-        ]  # fmt: skip
         path = self._path() if path is None else path
+        asked = opening_handshake(path, headers, subprotocols, origin, cookies, auth, compression)
         dialing = self._dial("GET", address, secure, answers)
-        dialing.far.write(encode_request("GET", path, fields))
-        return asyncio.ensure_future(self._open(dialing, key))
+        dialing.far.write(asked.request)
+        return asyncio.ensure_future(self._open(dialing, asked.accept))
 
-    async def _open(self, dialing: _Dialing, key: bytes) -> MemoryClient:
+    async def _open(self, dialing: Dialing, accept: bytes) -> MemoryClient:
         response = await self._response(dialing)
         if dialing.client is None:
             dialing.far.close()
             raise Refused(response.status, response.headers, response.body)
-        accept = base64.b64encode(hashlib.sha1(key + _GUID).digest()).decode()
-        if response.headers.get("sec-websocket-accept") != accept:
+        if response.headers.get("sec-websocket-accept") != accept.decode():
             raise ExpectationError("the response to the opening handshake has a wrong Sec-WebSocket-Accept")
         return dialing.client
 
@@ -453,7 +375,7 @@ class MemoryServer:
         fields = fields_of(headers)
         if json is not None:
             body = jsonlib.dumps(json)
-            fields.append((b"Content-Type", b"application/json"))
+            fields.append(("Content-Type", "application/json"))
         data = body.encode() if isinstance(body, str) else bytes(body)
         dialing = self._dial(method, address, secure)
         dialing.far.write(encode_request(method, path, fields, data))
@@ -487,70 +409,31 @@ class MemoryServer:
         """Make a OPTIONS request; see `request`."""
         return self.request("OPTIONS", path, **options)
 
-    async def _answer(self, dialing: _Dialing) -> Response:
+    async def _answer(self, dialing: Dialing) -> Response:
         response = await self._response(dialing)
         dialing.far.close()
         await self.settle()
         return response
 
-    async def _response(self, dialing: _Dialing) -> Response:
+    async def _response(self, dialing: Dialing) -> Response:
         if not await self.until(lambda: dialing.exchange.is_complete or dialing.has_ended):
             raise self.blame(ExpectationError("the server does not answer, and nothing is under way"))
         if not dialing.exchange.is_complete:
             raise self.blame(ExpectationError("the server has closed the connection without a response"))
         return dialing.exchange.response
 
-    def _dial(self, method: str, address: tuple[str, int] | None, secure: bool, answers: bool = True) -> _Dialing:
+    def _dial(self, method: str, address: tuple[str, int] | None, secure: bool, answers: bool = True) -> Dialing:
         """Connect in memory, as far as HTTP."""
         if self._clock is None or self._server.closing:
             raise NotServingError("server.connect")
         extra = {"peername": address or ("127.0.0.1", next(self._ports)), "sockname": ("127.0.0.1", 80)}
         near, far = memory_transports(self._loop, (extra, None), self._context)
         self._loop.call_soon(functools.partial(self._server.take, near, secure=secure), context=self._context)
-        return _Dialing(self, method, near, far, answers)
+        return Dialing(self, method, near, far, answers)
 
     def __repr__(self) -> str:
         names = ", ".join(service.name for service in self._server.services)
         return f"<MemoryServer of {names}, {len(self.clients)} clients>"
-
-
-class _Dialing:
-    """A client from its first byte to its response, or to its WebSocket.
-
-    Attributes:
-        exchange: what it asked for, and what came.
-        client: once the WebSocket is open.
-        has_ended: whether no more will come.
-    """
-
-    def __init__(
-        self, server: MemoryServer, method: str, near: MemoryTransport, far: MemoryTransport, answers: bool
-    ) -> None:
-        self._server = server
-        self._near = near
-        self._answers = answers
-        self._protocol = Far(self._on_data, self._on_end)
-        self.far = far
-        self.far.set_protocol(self._protocol)
-        self.exchange = Exchange(method)
-        self.client: MemoryClient | None = None
-        self.has_ended = False
-
-    def _on_data(self, data: bytes) -> None:
-        self.exchange.feed(data)
-        rest = self.exchange.rest
-        if rest is not None:
-            self.client = MemoryClient(
-                self._server, self.exchange.response, self._near, self.far, answers=self._answers
-            )
-            self._server.clients.append(self.client)
-            self._protocol.on_data, self._protocol.on_end = self.client.take, self.client.end
-            self.client.take(rest)
-        self._server.note_arrival()
-
-    def _on_end(self, reason: str) -> None:
-        self.has_ended = True
-        self._server.note_arrival()
 
 
 def _as_exception(error: BaseException) -> BaseException:
@@ -560,35 +443,6 @@ def _as_exception(error: BaseException) -> BaseException:
     failure = ExpectationError(f"a handler has raised {type(error).__name__}")
     failure.__cause__ = error
     return failure
-
-
-_COMPRESSIONS: Final = {
-    "shared": b"permessage-deflate; client_no_context_takeover; server_no_context_takeover",
-    "dedicated": b"permessage-deflate; client_max_window_bits",
-}
-
-
-def _opening_fields(
-    subprotocols: tuple[str, ...],
-    origin: str | None,
-    cookies: Mapping[str, str] | None,
-    auth: tuple[str, str] | None,
-    compression: str | None,
-) -> list[tuple[bytes, bytes]]:
-    fields = []
-    if subprotocols:
-        fields.append((b"Sec-WebSocket-Protocol", ", ".join(subprotocols).encode("latin-1")))
-    if origin is not None:
-        fields.append((b"Origin", origin.encode("latin-1")))
-    if cookies:
-        fields.append((b"Cookie", "; ".join(f"{name}={value}" for name, value in cookies.items()).encode("latin-1")))
-    if auth is not None:
-        fields.append((b"Authorization", b"Basic " + base64.b64encode(":".join(auth).encode())))
-    if compression is not None:
-        if compression not in _COMPRESSIONS:
-            raise ConfigurationError(f'compression={compression!r}: give "shared", "dedicated" or None')
-        fields.append((b"Sec-WebSocket-Extensions", _COMPRESSIONS[compression]))
-    return fields
 
 
 @takes(ServeOptions)
