@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import fastws
-from fastws import ws
 from fastws._speedups import ClientConnection, Connection, Endpoint, hub_of_thread
 from fastws.client.endpoints import endpoint_for
 from fastws.handshake.client import ask, check
@@ -19,7 +18,7 @@ from fastws.options import ClientOptions, ServerOptions
 from fastws.service.compile import compile
 from fastws.testing.memory import memory_transports
 
-from ..kit.services import at
+from ..kit.services import Notes, at
 
 MESSAGES = st.one_of(
     st.text(max_size=40),
@@ -29,26 +28,6 @@ MESSAGES = st.one_of(
 )
 CODES = st.sampled_from([1000, 1001, 1011, 3000, 4999])
 MODES = st.sampled_from([None, "shared", "dedicated"])
-
-
-class Notes:
-    """Notes what comes."""
-
-    def __init__(self) -> None:
-        self.heard: list[str | bytes] = []
-        self.closed: list[int] = []
-
-    @ws.on_text_message
-    def text(self, text: str) -> None:
-        self.heard.append(text)
-
-    @ws.on_binary_message
-    def binary(self, data: bytes) -> None:
-        self.heard.append(data)
-
-    @ws.on_close
-    def ended(self, code: int) -> None:
-        self.closed.append(code)
 
 
 def agreed(options: ClientOptions, upgrade: object):

@@ -14,10 +14,10 @@ import pytest
 import websockets.asyncio.server
 
 import fastws
-from fastws import ws
 
 from ..kit import node
 from ..kit.client import until, within
+from ..kit.services import Notes
 
 PROGRAM = Path(node.__file__).with_name("node_server.cjs")
 MESSAGES = ["", "grüße", b"\x00\xff", "x" * 70_000, bytes(300_000)]
@@ -133,21 +133,6 @@ SERVERS = {
 }
 
 
-class Listener:
-    """Notes what comes."""
-
-    def __init__(self) -> None:
-        self.heard: list[str | bytes] = []
-
-    @ws.on_text_message
-    def text(self, text: str) -> None:
-        self.heard.append(text)
-
-    @ws.on_binary_message
-    def binary(self, data: bytes) -> None:
-        self.heard.append(data)
-
-
 @pytest.fixture(params=SERVERS)
 async def port(request):
     async with SERVERS[request.param]() as port:
@@ -167,7 +152,7 @@ async def test_messages_pings_and_the_end_are_understood(port, compression):
 
 
 async def test_a_listener_hears_them_too(port):
-    listener = Listener()
+    listener = Notes()
     async with fastws.connect(f"ws://127.0.0.1:{port}/", listener, subprotocols=["chat"]) as connection:
         for message in MESSAGES:
             (connection.push_text if isinstance(message, str) else connection.push_binary)(message)

@@ -8,25 +8,13 @@ import contextlib
 import pytest
 
 import fastws
-from fastws import ws
 
+from ..kit.services import Echo
 from .exceptions import EXCEPTIONS_OF_CLIENT
 from .test_autobahn import COMPRESSION, LARGE, LIMITS, PROTOCOL, SMALL, on_uvloop
 from .wstest import run_client
 
 OPTIONS = {"max_message_size": 16 << 20, "max_fragments": (1 << 16) + 1, "proxy": None}
-
-
-class Echoes:
-    """Replies with what it gets."""
-
-    @ws.on_text_message
-    def text(self, text: str) -> str:
-        return text
-
-    @ws.on_binary_message
-    def binary(self, data: bytes) -> bytes:
-        return data
 
 
 async def awaited(url: str, **options: object) -> None:
@@ -37,7 +25,7 @@ async def awaited(url: str, **options: object) -> None:
 
 
 async def called(url: str, **options: object) -> None:
-    async with fastws.connect(url, Echoes(), **OPTIONS, **options) as connection:
+    async with fastws.connect(url, Echo(), **OPTIONS, **options) as connection:
         await connection.wait_closed()
 
 

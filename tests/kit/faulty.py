@@ -39,16 +39,17 @@ class Line:
         return [text, *held]
 
 
-def stall_at(count: int) -> None:
-    if FAULT == "stall" and count == STALLS_AT:
-        time.sleep(STALL)
-
-
-class Refusing:
-    """Refuses each fifth handshake, where that is the fault."""
+class Faulty:
+    """Refuses each fifth handshake, or stalls at a message, where that is the fault."""
 
     def __init__(self) -> None:
         self.asked = itertools.count(1)
+        self.count = 0  # of messages
+
+    def came(self) -> None:
+        self.count += 1
+        if FAULT == "stall" and self.count == STALLS_AT:
+            time.sleep(STALL)
 
     @ws.on_upgrade
     def asks(self) -> None:
@@ -62,15 +63,10 @@ class Refusing:
 
 @http.base_path("/")
 @ws.upgrade_path("/", overflow_code=1013)
-class Chat(Refusing):
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
+class Chat(Faulty):
     @ws.on_text_message
     def said(self, connection: ws.Connection, text: str) -> None:
-        self.count += 1
-        stall_at(self.count)
+        self.came()
         for place, other in enumerate(ws.connections(self)):
             if FAULT == "close" and self.count == CLOSES_AT and place % 10 == 0 and other is not connection:
                 other.close(4000)
@@ -81,15 +77,10 @@ class Chat(Refusing):
 
 @http.base_path("/echo")
 @ws.upgrade_path("/")
-class Echo(Refusing):
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
+class Echo(Faulty):
     @ws.on_text_message
     def said(self, connection: ws.Connection, text: str) -> None:
-        self.count += 1
-        stall_at(self.count)
+        self.came()
         for each in connection.attributes["line"].next(text):
             connection.push_text(each)
 

@@ -95,6 +95,26 @@ class AsyncCommanded(Watch):
         return await self.does[text]()
 
 
+class Notes:
+    """Notes what comes."""
+
+    def __init__(self) -> None:
+        self.heard: list[str | bytes] = []
+        self.closed: list[int] = []
+
+    @ws.on_text_message
+    def text(self, text: str) -> None:
+        self.heard.append(text)
+
+    @ws.on_binary_message
+    def binary(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    @ws.on_close
+    def ended(self, code: int) -> None:
+        self.closed.append(code)
+
+
 async def nothing_follows(server, service) -> None:
     """The service saw all there is to see, also when the server has stopped."""
     await until(lambda: len(server.connections(service)) == 0)

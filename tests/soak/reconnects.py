@@ -3,7 +3,7 @@
     python -m tests.soak.reconnects [--clients N] [--kills N] [--loop asyncio|uvloop]
 
 A fifth of the kills is the warm-up, after which it is noted what the process of the clients holds. After all of them it
-may hold `ALLOWED` bytes more; else this exits with 1.
+may hold `growth.ALLOWED` bytes more; else this exits with 1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import logging
 import sys
 from collections.abc import AsyncIterator
 
@@ -20,8 +19,8 @@ import fastws
 from fastws import _speedups
 
 from ..kit.client import until
+from .growth import on_each_loop, resident
 
-ALLOWED = 400 << 10  # bytes
 WARM_UP = 5  # a part of all kills
 
 SERVER = """
@@ -118,8 +117,6 @@ async def kill_again_and_again(count: int, kills: int) -> AsyncIterator[tuple[in
 
 async def soak(count: int, kills: int) -> int:
     """Return by how many bytes memory grew since the warm-up."""
-    from .__main__ import resident
-
     first = memory = 0
     async with contextlib.aclosing(kill_again_and_again(count, kills)) as rounds:
         async for kill, clients in rounds:
@@ -134,20 +131,10 @@ async def soak(count: int, kills: int) -> int:
 
 def main() -> int:
     """Soak on one loop or on each; return 1 if memory grows."""
-    from .__main__ import LOOPS
-
     parser = argparse.ArgumentParser(description="Kill the server of clients that reconnect.")
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--loop", choices=LOOPS, action="append", help="the event loop; both by default")
-    arguments = parser.parse_args()
-    logging.disable()
-    growths = []
-    for name in arguments.loop or LOOPS:
-        print(f"== {name}")
-        with contextlib.closing(LOOPS[name]()) as loop:
-            growths.append(loop.run_until_complete(soak(arguments.clients, arguments.kills)))
-    return 1 if max(growths) > ALLOWED else 0
+    return on_each_loop(parser, lambda arguments: soak(arguments.clients, arguments.kills))
 
 
 if __name__ == "__main__":
